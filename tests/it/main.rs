@@ -1,0 +1,1 @@
+//! Behaviour, tested through a socket against a real PostgreSQL.
