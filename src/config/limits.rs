@@ -1,0 +1,89 @@
+//! tarn's limits and greenroom's timeouts, with their defaults.
+
+use std::time::Duration;
+
+/// When a lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PoolMode {
+    /// With the transaction, unless the session is pinned.
+    #[default]
+    Transaction,
+    /// With the client.
+    Session,
+}
+
+/// The limits of one plugin, with tarn's names and meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// The reaper keeps this many server connections, used and idle ones together. It is a floor, not a pre-fill.
+    pub min: u32,
+    /// The most leases of the plugin at once, over all its clients.
+    pub max: u32,
+    /// The longest wait for a lease, from the request.
+    pub acquire_timeout: Duration,
+    /// The longest a connection may take to open, login included.
+    pub create_timeout: Duration,
+    /// The longest greenroom waits for a server to close its end.
+    pub destroy_timeout: Duration,
+    /// An idle server is closed after this long.
+    pub idle_timeout: Duration,
+    /// How often idle servers are looked at.
+    pub reap_interval: Duration,
+    /// The pause before a failed connection is tried again.
+    pub create_retry_interval: Duration,
+    /// Whether a failed connection is told to the first waiter at once (else it waits for its acquire timeout).
+    pub propagate_create_error: bool,
+    /// A server is closed after this long, give or take a tenth.
+    pub max_connection_lifetime: Duration,
+    /// When a lease ends.
+    pub mode: PoolMode,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            min: 0,
+            max: 10,
+            // Below Knex's createTimeout of 30 s, within which its first statements must have ended.
+            acquire_timeout: Duration::from_secs(25),
+            create_timeout: Duration::from_secs(30),
+            destroy_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            reap_interval: Duration::from_secs(1),
+            create_retry_interval: Duration::from_millis(200),
+            propagate_create_error: true,
+            max_connection_lifetime: Duration::from_secs(3600),
+            mode: PoolMode::Transaction,
+        }
+    }
+}
+
+/// Limits in time on what a client does. `None` is off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the accepted connection to the end of its login.
+    pub login: Duration,
+    /// A transaction that waits for its client.
+    pub idle_in_transaction: Option<Duration>,
+    /// A whole transaction.
+    pub transaction: Option<Duration>,
+    /// A client between transactions.
+    pub idle_client: Option<Duration>,
+    /// A client that does not read what was sent to it.
+    pub client_write: Option<Duration>,
+    /// A pinned session between transactions.
+    pub pin_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            login: Duration::from_secs(15),
+            idle_in_transaction: Some(Duration::from_secs(300)),
+            transaction: None,
+            idle_client: None,
+            client_write: Some(Duration::from_secs(60)),
+            pin_idle: None,
+        }
+    }
+}
