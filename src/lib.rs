@@ -3,7 +3,9 @@
 //! The modules form a stack; each uses only those in the rows below its own (docs/architecture.md has the table, and a
 //! test holds the imports to it).
 
+pub mod admin;
 pub mod config;
+pub mod metrics;
 pub mod protocol;
 pub mod session;
 pub mod sql;
