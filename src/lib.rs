@@ -4,4 +4,5 @@
 //! test holds the imports to it).
 
 pub mod config;
+pub mod net;
 pub mod protocol;
