@@ -3,6 +3,7 @@
 //! The modules form a stack; each uses only those in the rows below its own (docs/architecture.md has the table, and a
 //! test holds the imports to it).
 
+pub mod auth;
 pub mod config;
 pub mod net;
 pub mod protocol;
