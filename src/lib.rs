@@ -7,3 +7,4 @@ pub mod auth;
 pub mod config;
 pub mod net;
 pub mod protocol;
+pub mod server;
