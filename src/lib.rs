@@ -4,6 +4,7 @@
 //! test holds the imports to it).
 
 pub mod auth;
+pub mod client;
 pub mod config;
 pub mod net;
 pub mod protocol;
