@@ -4,8 +4,12 @@
 //! test holds the imports to it).
 
 pub mod admin;
+pub mod auth;
+pub mod client;
 pub mod config;
 pub mod metrics;
+pub mod net;
 pub mod protocol;
+pub mod server;
 pub mod session;
 pub mod sql;
