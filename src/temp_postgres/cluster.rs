@@ -1,7 +1,8 @@
 //! The directories of a cluster and the files that we write into them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,9 +132,11 @@ impl Cluster {
         self.socket_dir().join(format!(".s.PGSQL.{port}"))
     }
 
-    /// Opens a new log for one run of the server.
+    /// Opens a new log for one run of the server. Statements may stand in it, so only its owner can read it.
     pub(super) fn open_log(&self) -> Result<File, StartError> {
-        File::create(&self.log).map_err(StartError::io("create", &self.log))
+        let mut options = OpenOptions::new();
+        let log = options.write(true).create(true).truncate(true).mode(0o600).open(&self.log);
+        log.map_err(StartError::io("create", &self.log))
     }
 
     /// The last lines of the log.

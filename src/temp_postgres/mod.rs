@@ -115,6 +115,14 @@ impl TempPostgres {
         sql::run(&self.cluster.socket(self.port), &self.password, database, statements).await
     }
 
+    /// Waits until the server ends by itself, and returns the last lines of its log.
+    pub async fn ended(&mut self) -> String {
+        while self.postmaster.as_mut().is_some_and(|postmaster| !postmaster.has_exited()) {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        self.log_tail()
+    }
+
     /// Stops the server at once but cleanly: open transactions roll back, clients get 57P01. The data stays.
     pub async fn stop(&mut self) {
         if let Some(postmaster) = self.postmaster.take() {
