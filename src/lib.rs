@@ -13,3 +13,4 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod temp_postgres;

@@ -1,0 +1,22 @@
+# What a person types. The work is done by cargo and by scripts/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: ## Install what is missing, build, and serve plugin databases from a private PostgreSQL (ARGS="--port 7432")
+	scripts/install run
+	cargo build --release --locked
+	target/release/greenroom dev $(ARGS)
+
+test: ## Install what the tests need and run them all
+	scripts/install test
+	scripts/test
+
+check: ## Formatting, lints and documentation
+	scripts/install check
+	cargo fmt --all -- --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
