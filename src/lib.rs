@@ -5,12 +5,14 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cancel;
 pub mod client;
 pub mod config;
 pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod protocol;
+pub mod provision;
 pub mod route;
 pub mod server;
 pub mod session;

@@ -3,8 +3,10 @@
 //! - [`Stream`]: one connection, TCP, Unix or TLS, that the relay polls directly.
 //! - [`Listening`]: where clients are accepted.
 //! - [`dial`]: opens a connection to a server's address.
+//! - [`Buffers`]: lent to whoever has bytes in flight.
 //! - [`TlsConnector`]: the TLS settings of one server, prepared once.
 
+mod buffer;
 mod der;
 mod dial;
 mod end_point;
@@ -14,6 +16,7 @@ mod stream;
 mod tls;
 mod verifier;
 
+pub use buffer::{Buffer, Buffers, LARGE_BYTES, SMALL_BYTES};
 pub use dial::dial;
 pub use listen::{ListenError, Listening, Peer};
 pub use stream::Stream;

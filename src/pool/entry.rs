@@ -21,7 +21,7 @@ const MAX_UNASKED_BYTES: u32 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) server: Server,
-    pub(super) slot: Slot,
+    pub(super) _slot: Slot,
     pub(super) idle_since: Instant,
     pub(super) expires: Instant,
     pub(super) state: InState<ServerState>,
@@ -91,4 +91,3 @@ fn is_idle_talk(bytes: &[u8]) -> bool {
         }
     }
 }
-

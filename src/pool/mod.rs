@@ -23,6 +23,7 @@ mod slot;
 mod store;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -44,7 +45,6 @@ use crate::server::{Connector, DatabaseFacts};
 pub type Parameters = Arc<[(Box<str>, Box<str>)]>;
 
 /// The idle servers of one (address, physical database, login), and what is known of them.
-#[derive(Debug)]
 pub struct Pool {
     /// Its place in the scheduler.
     index: usize,
@@ -71,8 +71,14 @@ impl Pool {
     }
 }
 
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({})", self.key)
+    }
+}
+
 /// One plugin's right to borrow from a pool.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Member {
     /// The pool it borrows from.
     pub pool: Arc<Pool>,
@@ -86,7 +92,6 @@ pub struct Member {
 }
 
 /// Every pool and every scheduler of one proxy.
-#[derive(Debug)]
 pub struct Pools {
     max_server_connections: u32,
     metrics: Arc<Metrics>,
@@ -137,24 +142,26 @@ impl Pools {
             .entry(address.clone())
             .or_insert_with(|| Scheduler::new(self.max_server_connections, self.stop.child_token()));
         let scheduler = Arc::clone(scheduler);
-        let facts = known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
+        let facts =
+            known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
         let facts = Arc::clone(facts);
         let connector = Arc::new(Connector::new(endpoint, route.target.login.clone())?);
         let pool = Arc::new_cyclic(|weak: &Weak<Pool>| {
             let store = Arc::new(Store::new(weak.clone()));
             Pool {
-            index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &route.limits),
-            metrics: server_metrics.pool(&route.target.database),
-            parameters: RwLock::new(None),
-            all_metrics: Arc::clone(&self.metrics),
-            key: key.clone(),
-            server_metrics,
-            schema_division,
-            connector,
-            scheduler,
-            store,
-            facts,
-        }});
+                index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &route.limits),
+                metrics: server_metrics.pool(&route.target.database),
+                parameters: RwLock::new(None),
+                all_metrics: Arc::clone(&self.metrics),
+                key: key.clone(),
+                server_metrics,
+                schema_division,
+                connector,
+                scheduler,
+                store,
+                facts,
+            }
+        });
         known.pools.insert((key, schema_division), Arc::clone(&pool));
         Ok(pool)
     }

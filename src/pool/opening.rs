@@ -19,9 +19,8 @@ const OWN_NAME: &str = "greenroom";
 
 /// Opens a server for the pool. The scheduler has counted its slot.
 pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, OpenError> {
-    // In schema division nothing is found where no schema was named: what escapes the dress fails, and lands nowhere.
     let startup: &[(&str, &str)] = match pool.schema_division {
-        true => &[("application_name", OWN_NAME), ("search_path", "")],
+        true => &[("application_name", OWN_NAME), ("search_path", Dress::NOWHERE)],
         false => &[("application_name", OWN_NAME)],
     };
     let limits = pool.scheduler.pool_limits(pool.index);
@@ -77,8 +76,8 @@ async fn open(
     let cancel = CancelTarget::new(Arc::clone(&pool.connector), connected.pid, connected.secret);
     let now = Instant::now();
     let entry = Entry {
-        server: Server { stream: connected.stream, dress, cancel },
-        slot,
+        server: Server { stream: connected.stream, dress, last_session: 0, cancel },
+        _slot: slot,
         idle_since: now,
         expires: now + jittered(limits.max_connection_lifetime),
         state,

@@ -366,7 +366,10 @@ impl Core {
             let grant = match private {
                 true if self.used < self.ceiling => {
                     self.used += 1;
-                    Some(Grant::Room(Slot::counted(Arc::clone(scheduler)), Seat::counted(Arc::clone(scheduler), plugin)))
+                    Some(Grant::Room(
+                        Slot::counted(Arc::clone(scheduler)),
+                        Seat::counted(Arc::clone(scheduler), plugin),
+                    ))
                 }
                 true => None,
                 false => self.pools[pool].store.take().map(|borrowed| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::cancel::CancelTarget;
+use super::cancel_target::CancelTarget;
 use super::dress::Dress;
 use crate::net::Stream;
 use crate::protocol::tag::TxStatus;
@@ -21,6 +21,8 @@ pub struct Server {
     pub stream: Stream,
     /// What was SET on it for the session that had it last.
     pub dress: Dress,
+    /// The session that had it last, by its cancel key; 0 before the first.
+    pub last_session: i32,
     /// What a cancel needs to know.
     pub cancel: Arc<CancelTarget>,
 }
@@ -57,6 +59,17 @@ impl Server {
     /// # Errors
     /// PostgreSQL's error, after which the connection is usable; anything else leaves it unusable.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>, QueryError> {
+        match self.query_anywhere(sql).await? {
+            (rows, TxStatus::Idle) => Ok(rows),
+            _ => Err(std::io::Error::other("a transaction was left open").into()),
+        }
+    }
+
+    /// The same within whatever transaction is open.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn query_anywhere(&mut self, sql: &str) -> Result<(Vec<Row>, TxStatus), QueryError> {
         let mut out = Vec::new();
         message::query(&mut out, sql);
         self.stream.write_all(&out).await?;
@@ -70,11 +83,11 @@ impl Server {
                     Backend::DATA_ROW => rows.push(row(&frame.body)),
                     Backend::ERROR => refused = Some(refusal(frame.body)),
                     Backend::READY_FOR_QUERY => {
-                        let idle = frame.body.first().copied().and_then(TxStatus::from_byte) == Some(TxStatus::Idle);
-                        return match refused {
-                            Some(error) => Err(error),
-                            None if idle => Ok(rows),
-                            None => Err(std::io::Error::other("a transaction was left open").into()),
+                        let status = frame.body.first().copied().and_then(TxStatus::from_byte);
+                        return match (refused, status) {
+                            (Some(error), _) => Err(error),
+                            (None, Some(status)) => Ok((rows, status)),
+                            (None, None) => Err(std::io::Error::other("no transaction has this status").into()),
                         };
                     }
                     _ => {}

@@ -18,9 +18,16 @@ pub struct Dress {
 }
 
 impl Dress {
+    /// The search_path that a shared server of schema division starts with, and that a RESET returns it to: a schema that
+    /// nobody has. What escapes the dress finds nothing and can create nothing, instead of landing in somebody's schema.
+    pub const NOWHERE: &str = "\"greenroom: search_path was reset\"";
+
     /// The dress of a session whose objects are in `schema`.
     pub fn new(schema: Option<&str>, application_name: &str) -> Self {
-        Self { search_path: schema.map(|schema| quote::identifier(schema).into()), application_name: application_name.into() }
+        Self {
+            search_path: schema.map(|schema| quote::identifier(schema).into()),
+            application_name: application_name.into(),
+        }
     }
 
     /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring.
@@ -39,11 +46,6 @@ impl Dress {
             self.clone_from(wanted);
         }
         cycles
-    }
-
-    /// Something was RESET behind our back: the next change sends the search_path again.
-    pub fn forget_search_path(&mut self) {
-        self.search_path = None;
     }
 
     /// Whether PostgreSQL keeps `name` exactly as it is: printable ASCII, shorter than an identifier's 64 bytes.

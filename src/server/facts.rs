@@ -4,13 +4,15 @@
 //! there are any that might is asked of the catalogs when a server connects and after statements that define such things.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::connection::{QueryError, Server};
+use crate::sql::quote;
 
 /// Words that make a function's body suspect. A superset, as [`crate::sql::scan`] is one for a client's text: `SET` of an
 /// UPDATE is one too many.
-const SUSPECT_IN_FUNCTIONS: &str = r"\m(set|reset|discard|listen|unlisten|prepare|load|execute|create|alter|do|call|temp|temporary|hold)\M";
+const SUSPECT_IN_FUNCTIONS: &str =
+    r"\m(set|reset|discard|listen|unlisten|prepare|load|execute|create|alter|do|call|temp|temporary|hold)\M";
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
 const SUSPECT_CALLS: &str = r"\m(set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*)\M|pg_temp";
@@ -20,6 +22,8 @@ const SUSPECT_CALLS: &str = r"\m(set_config|set_limit|currval|lastval|setval|set
 pub struct DatabaseFacts {
     /// How often it was forgotten, above two low bits that hold the [`Code`].
     state: AtomicU64,
+    /// Somebody has read a sequence's last value: what a session left of it must not be there for the next.
+    sequences_read: AtomicBool,
 }
 
 /// What the database's own code may do.
@@ -54,6 +58,17 @@ impl DatabaseFacts {
         });
     }
 
+    /// A client reads what its session did to sequences (currval, lastval).
+    pub fn sequences_are_read(&self) {
+        self.sequences_read.store(true, Ordering::Release);
+    }
+
+    /// Whether any client ever did.
+    #[inline]
+    pub fn are_sequences_read(&self) -> bool {
+        self.sequences_read.load(Ordering::Acquire)
+    }
+
     /// Asks the catalogs. An answer that was overtaken by a change is used once but not remembered.
     ///
     /// # Errors
@@ -76,22 +91,25 @@ impl DatabaseFacts {
 
 /// Reads only catalogs that every role may read, with every name qualified: no search_path can bend it.
 fn question() -> String {
+    let functions = quote::literal(&format!(r"{SUSPECT_IN_FUNCTIONS}|{SUSPECT_CALLS}|\mnextval\M"));
+    let calls_or_nextval = quote::literal(&format!(r"{SUSPECT_CALLS}|\mnextval\M"));
+    let calls = quote::literal(SUSPECT_CALLS);
     format!(
         r"SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
   WHERE p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
     AND p.prokind <> 'a'
     AND CASE WHEN l.lanname IN ('sql', 'plpgsql')
-          THEN CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END ~* '{SUSPECT_IN_FUNCTIONS}|{SUSPECT_CALLS}|\mnextval\M'
+          THEN CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END ~* {functions}
           ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
             WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e') END)
 OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
   WHERE c.relnamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
-    AND pg_catalog.pg_get_ruledef(r.oid) ~* '{SUSPECT_CALLS}|\mnextval\M')
-OR EXISTS (SELECT FROM pg_catalog.pg_attrdef a WHERE pg_catalog.pg_get_expr(a.adbin, a.adrelid) ~* '{SUSPECT_CALLS}')
+    AND pg_catalog.pg_get_ruledef(r.oid) ~* {calls_or_nextval})
+OR EXISTS (SELECT FROM pg_catalog.pg_attrdef a WHERE pg_catalog.pg_get_expr(a.adbin, a.adrelid) ~* {calls})
 OR EXISTS (SELECT FROM pg_catalog.pg_constraint k
-  WHERE k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) ~* '{SUSPECT_CALLS}')
+  WHERE k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) ~* {calls})
 OR EXISTS (SELECT FROM pg_catalog.pg_policy y WHERE pg_catalog.concat(
-  pg_catalog.pg_get_expr(y.polqual, y.polrelid), pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* '{SUSPECT_CALLS}')"
+  pg_catalog.pg_get_expr(y.polqual, y.polrelid), pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* {calls})"
     )
 }
 
@@ -101,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_change_makes_what_was_known_unknown() {
-        let facts = DatabaseFacts { state: AtomicU64::new(1) };
+        let facts = DatabaseFacts { state: AtomicU64::new(1), ..DatabaseFacts::default() };
         assert_eq!(facts.code(), Code::Harmless);
         facts.forget();
         assert_eq!(facts.code(), Code::Unknown);

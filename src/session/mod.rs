@@ -72,6 +72,11 @@ impl Session {
         }
     }
 
+    /// The server reads literals differently from now on.
+    pub fn set_quoting(&mut self, quoting: Quoting) {
+        self.quoting = quoting;
+    }
+
     /// Whether everything that was asked has been answered.
     #[inline]
     pub fn is_settled(&self) -> bool {

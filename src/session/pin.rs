@@ -22,9 +22,12 @@ pub enum PinReason {
 impl PinReason {
     /// Every reason, for docs and tests.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::SessionMode, Self::StartupSettings, Self::DatabaseCode, Self::PreparedStatement]
-            .into_iter()
-            .chain(Effect::ALL.into_iter().filter(|effect| *effect != Effect::Code).map(Self::Statement))
+        [Self::SessionMode, Self::StartupSettings, Self::DatabaseCode, Self::PreparedStatement].into_iter().chain(
+            Effect::ALL
+                .into_iter()
+                .filter(|effect| ![Effect::Code, Effect::SequenceRead].contains(effect))
+                .map(Self::Statement),
+        )
     }
 
     /// The label's value.
@@ -42,7 +45,7 @@ impl PinReason {
                 Effect::AdvisoryLock => "advisory_lock",
                 Effect::HeldCursor => "held_cursor",
                 Effect::Prepare => "sql_prepare",
-                Effect::Sequence => "sequence",
+                Effect::Sequence | Effect::SequenceRead => "sequence",
                 Effect::Random => "random_seed",
                 Effect::Load => "load",
                 Effect::Procedural => "procedural_code",

@@ -20,8 +20,10 @@ pub enum Effect {
     HeldCursor,
     /// PREPARE name AS ...
     Prepare,
-    /// nextval(), currval(), lastval(), setval().
+    /// nextval(), setval(): currval() and lastval() of the session change.
     Sequence,
+    /// currval(), lastval(): what the session did before is read.
+    SequenceRead,
     /// setseed().
     Random,
     /// LOAD.
@@ -36,7 +38,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Role,
         Self::Settings,
         Self::Listen,
@@ -45,6 +47,7 @@ impl Effect {
         Self::HeldCursor,
         Self::Prepare,
         Self::Sequence,
+        Self::SequenceRead,
         Self::Random,
         Self::Load,
         Self::Procedural,

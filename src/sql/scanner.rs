@@ -486,7 +486,7 @@ mod tests {
             ("declare c cursor with hold for select 1", Effect::HeldCursor),
             ("prepare x as select 1", Effect::Prepare),
             ("select nextval('s')", Effect::Sequence),
-            ("select lastval()", Effect::Sequence),
+            ("select lastval()", Effect::SequenceRead),
             ("select setseed(0.5)", Effect::Random),
             ("load 'x'", Effect::Load),
             ("do $$ begin perform 1; end $$", Effect::Procedural),

@@ -1,0 +1,171 @@
+//! Cancel keys: a client's key leads to the server that is leased to it at that moment, and never to a neighbour's.
+//!
+//! A session's place ([`CancelPlace`]) says under one lock whether it waits for a server or which one it has. A cancel marks
+//! the server as being cancelled under that same lock, so that a lease which ends a moment later knows of it and the
+//! server is not lent on before the cancel has ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rand::Rng;
+use tokio::sync::Notify;
+
+use crate::server::CancelTarget;
+
+/// Process numbers of our sessions begin above this: PostgreSQL's own cannot be that high (PID_MAX_LIMIT of Linux), so
+/// that pg_cancel_backend() with one of ours hits no stranger.
+const FIRST_PID: i32 = 1 << 22;
+
+/// Bytes of a secret, as protocol 3.0 has them.
+const SECRET_BYTES: usize = 4;
+
+/// The keys of every session of a proxy.
+#[derive(Debug, Default)]
+pub struct CancelKeys(Mutex<Keys>);
+
+#[derive(Debug, Default)]
+struct Keys {
+    last: i32,
+    sessions: HashMap<i32, ([u8; SECRET_BYTES], Arc<CancelPlace>)>,
+}
+
+/// What a session is doing, as far as a cancel is concerned.
+#[derive(Debug, Default)]
+pub struct CancelPlace {
+    /// What the session waits for or has.
+    doing: Mutex<Doing>,
+    cancelled: AtomicBool,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+enum Doing {
+    #[default]
+    Nothing,
+    Waiting,
+    Leased(Arc<CancelTarget>),
+}
+
+/// A session's key; it is forgotten when this is dropped.
+#[derive(Debug)]
+pub struct CancelKey {
+    keys: Arc<CancelKeys>,
+    /// The session's process number.
+    pub pid: i32,
+    /// What a cancel request must bear.
+    pub secret: [u8; SECRET_BYTES],
+    /// The session's place.
+    pub place: Arc<CancelPlace>,
+}
+
+impl CancelKeys {
+    /// A new session's key, unlike that of any other session.
+    pub fn issue(self: &Arc<Self>) -> CancelKey {
+        let (secret, place) = (rand::rng().random(), Arc::<CancelPlace>::default());
+        let mut keys = self.0.lock();
+        let mut pid = keys.last;
+        loop {
+            pid = pid.checked_add(1).unwrap_or(0).max(FIRST_PID + 1);
+            if !keys.sessions.contains_key(&pid) {
+                break;
+            }
+        }
+        keys.last = pid;
+        keys.sessions.insert(pid, (secret, Arc::clone(&place)));
+        CancelKey { keys: Arc::clone(self), pid, secret, place }
+    }
+
+    /// Cancels what the session with this key does. Returns once the cancel has ended; a wrong key does nothing.
+    pub async fn cancel(&self, pid: i32, secret: &[u8]) {
+        let place = match self.0.lock().sessions.get(&pid) {
+            Some((expected, place)) if is_equal(expected, secret) => Arc::clone(place),
+            _ => {
+                tracing::debug!(pid, "cancel request with an unknown key");
+                return;
+            }
+        };
+        let cancelling = match &*place.doing.lock() {
+            Doing::Nothing => return,
+            Doing::Waiting => {
+                place.cancelled.store(true, Ordering::Release);
+                place.wake.notify_one();
+                return;
+            }
+            Doing::Leased(target) => target.begin(),
+        };
+        if let Err(error) = cancelling.send().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cancel request did not reach PostgreSQL");
+        }
+    }
+}
+
+impl CancelPlace {
+    /// The session waits for a server.
+    pub fn waits(&self) {
+        *self.doing.lock() = Doing::Waiting;
+    }
+
+    /// The session has this server now.
+    pub fn leases(&self, target: Arc<CancelTarget>) {
+        *self.doing.lock() = Doing::Leased(target);
+        self.cancelled.store(false, Ordering::Release);
+    }
+
+    /// The session has no server. From here on no cancel can begin for the one it had.
+    pub fn rests(&self) {
+        *self.doing.lock() = Doing::Nothing;
+        self.cancelled.store(false, Ordering::Release);
+    }
+
+    /// Waits until a cancel comes while the session waits for a server.
+    pub async fn cancelled_while_waiting(&self) {
+        while !self.cancelled.swap(false, Ordering::AcqRel) {
+            self.wake.notified().await;
+        }
+    }
+}
+
+impl Drop for CancelKey {
+    fn drop(&mut self) {
+        self.keys.0.lock().sessions.remove(&self.pid);
+    }
+}
+
+/// Compares without telling by its time where the difference is.
+fn is_equal(expected: &[u8], given: &[u8]) -> bool {
+    use subtle::ConstantTimeEq;
+    bool::from(expected.ct_eq(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unlike_each_other_and_above_every_real_process_number() {
+        let keys = Arc::<CancelKeys>::default();
+        let (first, second) = (keys.issue(), keys.issue());
+        assert!(first.pid > FIRST_PID && second.pid > FIRST_PID && first.pid != second.pid);
+    }
+
+    #[test]
+    fn a_key_is_forgotten_with_its_session() {
+        let keys = Arc::<CancelKeys>::default();
+        let pid = keys.issue().pid;
+        assert!(!keys.0.lock().sessions.contains_key(&pid));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_session_is_woken_by_its_own_key_only() {
+        let keys = Arc::<CancelKeys>::default();
+        let key = keys.issue();
+        key.place.waits();
+        let wrong = key.secret.map(|byte| byte.wrapping_add(1));
+        keys.cancel(key.pid, &wrong).await;
+        assert!(!key.place.cancelled.load(Ordering::Acquire));
+        keys.cancel(key.pid, &key.secret).await;
+        key.place.cancelled_while_waiting().await;
+    }
+}
