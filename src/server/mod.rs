@@ -11,5 +11,9 @@ mod wire;
 
 #[cfg(test)]
 mod fake_postgres;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use connect::{ConnectError, Connected, Connector};
