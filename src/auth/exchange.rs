@@ -138,3 +138,149 @@ fn initial_response(body: &[u8]) -> Result<&[u8], AuthError> {
         _ => Err(AuthError::malformed("The length does not match the input.")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Salts;
+    use crate::auth::scram_client::{Binding, First};
+    use crate::auth::{Keys, scram_client::ScramError};
+    use crate::protocol::frame::take;
+    use bytes::BytesMut;
+    use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+    use proptest::prelude::*;
+
+    fn credentials() -> Credentials {
+        Salts::default().credentials("backstage", Some(&"secret".into()))
+    }
+
+    /// The kind and the data of the one authentication request in `bytes`.
+    fn request_of(step: Result<Step, AuthError>) -> (u8, Bytes) {
+        let (Ok(Step::Send(bytes)) | Ok(Step::Accepted(bytes))) = step else { panic!("{step:?} sends nothing") };
+        let frame = take(&mut BytesMut::from(&bytes[..]), 1000).unwrap().unwrap();
+        assert_eq!(frame.body.len() + 5, bytes.len(), "one message");
+        (frame.body[3], frame.body.slice(4..))
+    }
+
+    fn initial(mechanism: &str, data: &[u8]) -> Bytes {
+        let len = u32::try_from(data.len()).unwrap().to_be_bytes();
+        Bytes::from([mechanism.as_bytes(), b"\0", &len, data].concat())
+    }
+
+    /// A login by another implementation of SCRAM, up to the verdict.
+    fn scram(credentials: &Credentials, password: &str) -> (ScramSha256, Step) {
+        let (mut exchange, first) = Exchange::start(AuthMethod::ScramSha256, credentials);
+        assert_eq!(request_of(Ok(first)), (10, Bytes::from_static(b"SCRAM-SHA-256\0\0")));
+        let mut client = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+        let (kind, challenge) = request_of(exchange.answer(&initial(MECHANISM, client.message())));
+        assert_eq!(kind, 11);
+        client.update(&challenge).unwrap();
+        let verdict = exchange.answer(&Bytes::copy_from_slice(client.message())).unwrap();
+        (client, verdict)
+    }
+
+    #[test]
+    fn the_right_password_is_accepted_and_the_server_proves_itself_too() {
+        let (mut client, verdict) = scram(&credentials(), "secret");
+        let (kind, signature) = request_of(Ok(verdict));
+        assert_eq!(kind, 12);
+        client.finish(&signature).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_password_an_unknown_user_and_a_user_without_password_are_refused_alike() {
+        let salts = Salts::default();
+        assert_eq!(scram(&credentials(), "wrong").1, Step::Refused);
+        assert_eq!(scram(&salts.unknown("nobody"), "secret").1, Step::Refused);
+        assert_eq!(scram(&salts.credentials("peer", None), "").1, Step::Refused);
+    }
+
+    #[test]
+    fn our_two_sides_understand_each_other() {
+        let (mut exchange, _) = Exchange::start(AuthMethod::ScramSha256, &credentials());
+        let (first, message) = First::new(Binding::NotOffered);
+        let (_, challenge) = request_of(exchange.answer(&initial(MECHANISM, message.as_bytes())));
+        let challenged = first.challenge(&challenge).unwrap();
+        let keys = Keys::derive("secret", challenged.salt(), challenged.iterations());
+        let (proven, message) = challenged.prove(&keys);
+        let (_, signature) = request_of(exchange.answer(&Bytes::from(message)));
+        proven.verify(&signature).unwrap();
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_the_password_is_found_out() {
+        let (mut exchange, _) = Exchange::start(AuthMethod::ScramSha256, &credentials());
+        let (first, message) = First::new(Binding::Unsupported);
+        let (_, challenge) = request_of(exchange.answer(&initial(MECHANISM, message.as_bytes())));
+        let challenged = first.challenge(&challenge).unwrap();
+        let keys = Keys::derive("secret", challenged.salt(), challenged.iterations());
+        let (proven, _) = challenged.prove(&keys);
+        let forged = "v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        assert_eq!(proven.verify(forged.as_bytes()), Err(ScramError::Signature));
+    }
+
+    #[test]
+    fn md5_lets_in_who_knows_the_password_and_nobody_else() {
+        let attempt = |credentials: &Credentials, password: &str| {
+            let (mut exchange, first) = Exchange::start(AuthMethod::Md5, credentials);
+            let (kind, salt) = request_of(Ok(first));
+            assert_eq!(kind, 5);
+            let answer = md5_hash(b"backstage", password.as_bytes(), salt[..].try_into().unwrap());
+            exchange.answer(&Bytes::from(format!("{answer}\0")))
+        };
+        assert_eq!(attempt(&credentials(), "secret"), Ok(Step::Accepted(Vec::new())));
+        assert_eq!(attempt(&credentials(), "wrong"), Ok(Step::Refused));
+        assert_eq!(attempt(&Salts::default().unknown("backstage"), "secret"), Ok(Step::Refused));
+    }
+
+    #[test]
+    fn trust_asks_nothing_and_still_knows_its_users() {
+        assert_eq!(Exchange::start(AuthMethod::Trust, &credentials()).1, Step::Accepted(Vec::new()));
+        assert_eq!(Exchange::start(AuthMethod::Trust, &Salts::default().unknown("nobody")).1, Step::Refused);
+    }
+
+    #[test]
+    fn malformed_answers_are_errors_and_end_the_exchange() {
+        let gone_wrong = [
+            Bytes::new(),
+            Bytes::from_static(b"SCRAM-SHA-256"),
+            Bytes::from_static(b"SCRAM-SHA-256\0\xff\xff\xff\xff"),
+            initial("SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,n=,r=abc"),
+            initial(MECHANISM, b""),
+            initial(MECHANISM, b"p=tls-server-end-point,,n=,r=abc"),
+            initial(MECHANISM, b"n,a=admin,n=,r=abc"),
+            initial(MECHANISM, b"n,,m=x,n=,r=abc"),
+            initial(MECHANISM, b"n,,n=,r="),
+            initial(MECHANISM, b"n,,n=,r=a\x01"),
+            initial(MECHANISM, b"n,,n=,r=abc\0"),
+        ];
+        for body in gone_wrong {
+            let (mut exchange, _) = Exchange::start(AuthMethod::ScramSha256, &credentials());
+            assert!(exchange.answer(&body).is_err(), "{body:?}");
+            assert!(exchange.answer(&initial(MECHANISM, b"n,,n=,r=abc")).is_err(), "over after {body:?}");
+        }
+    }
+
+    #[test]
+    fn another_conversations_proof_is_not_taken() {
+        for last in ["", "c=biws", "c=biws,r=abc,p=AA==", "c=eSws,r={},p=AA==", "c=biws,r={}", "c=biws,r={},p=AA=="] {
+            let (mut exchange, _) = Exchange::start(AuthMethod::ScramSha256, &credentials());
+            let (_, challenge) = request_of(exchange.answer(&initial(MECHANISM, b"n,,n=,r=abc")));
+            let nonce = std::str::from_utf8(&challenge).unwrap().split([',', '=']).nth(1).unwrap();
+            assert!(exchange.answer(&Bytes::from(last.replace("{}", nonce))).is_err(), "{last}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_answers_make_it_panic(bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..3)) {
+            for method in [AuthMethod::Md5, AuthMethod::ScramSha256] {
+                let (mut exchange, _) = Exchange::start(method, &Salts::default().unknown("nobody"));
+                for body in &bodies {
+                    prop_assert!(!matches!(exchange.answer(&Bytes::copy_from_slice(body)), Ok(Step::Accepted(_))));
+                }
+            }
+        }
+    }
+}

@@ -148,3 +148,44 @@ impl Proven {
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(text: &str) -> Result<Challenged, ScramError> {
+        let (first, _) = First::new(Binding::Unsupported);
+        let message = text.replace("{}", &first.nonce);
+        first.challenge(message.as_bytes())
+    }
+
+    #[test]
+    fn a_challenge_is_taken_only_with_our_nonce_and_honest_iterations() {
+        assert_eq!(challenge("r={}x,s=AAAA,i=1000000").unwrap().iterations(), MAX_ITERATIONS);
+        assert_eq!(challenge("r={}x,s=AAAA,i=1000001").unwrap_err(), ScramError::Iterations(1_000_001));
+        assert_eq!(challenge("r={},s=AAAA,i=4096").unwrap_err(), ScramError::Nonce);
+        assert_eq!(challenge("r=x{},s=AAAA,i=4096").unwrap_err(), ScramError::Nonce);
+        for broken in ["", "r={}x", "r={}x,s=?,i=4096", "r={}x,s=AAAA,i=0", "r={}x,s=AAAA,i=-1", "r={}x,s=AAAA,i="] {
+            assert_eq!(challenge(broken).unwrap_err(), ScramError::Malformed, "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_binding_is_in_the_proof_as_it_was_announced() {
+        let (first, message) = First::new(Binding::EndPoint(b"hash".to_vec()));
+        assert!(message.starts_with("p=tls-server-end-point,,n=,r="));
+        let server_first = format!("r={}x,s=AAAA,i=1", first.nonce);
+        let challenged = first.challenge(server_first.as_bytes()).unwrap();
+        let keys = Keys::derive("secret", challenged.salt(), 1);
+        let (_, message) = challenged.prove(&keys);
+        let bound = STANDARD.encode("p=tls-server-end-point,,hash");
+        assert!(message.starts_with(&format!("c={bound},r=")), "{message}");
+    }
+
+    #[test]
+    fn a_refusal_inside_scram_is_told_without_control_characters() {
+        let proven = Proven { signature: [0; 32] };
+        let refusal = proven.verify(b"e=invalid\x1b-proof,x=y").unwrap_err();
+        assert_eq!(refusal, ScramError::Refused("invalid-proof".into()));
+    }
+}

@@ -101,3 +101,100 @@ fn cancel(mut body: Bytes) -> Result<Hello, HandshakeError> {
         _ => Err(HandshakeError::Foreign("a cancel request without a key")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::net::UnixStream;
+    use tokio::time::timeout;
+
+    const STARTUP: &[u8] = b"\0\0\0\x10\0\x03\0\0user\0u\0\0";
+    const SSL: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    const GSS: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
+
+    /// Sends `steps`, each once the one before it was answered; the verdict, and all that the client was sent.
+    async fn hello(steps: &[&[u8]]) -> (Result<Hello, HandshakeError>, Vec<u8>) {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let steps: Vec<_> = steps.iter().map(|step| step.to_vec()).collect();
+        let sender = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for (at, step) in steps.iter().enumerate() {
+                if at > 0 {
+                    seen.push(client.read_u8().await.unwrap());
+                }
+                client.write_all(step).await.unwrap();
+            }
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut seen).await.unwrap();
+            seen
+        });
+        let mut server = Stream::Unix(server);
+        let verdict = timeout(Duration::from_secs(5), read_hello(&mut server)).await.unwrap();
+        drop(server);
+        (verdict, sender.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_startup_message_is_read_and_nothing_is_said() {
+        let (verdict, seen) = hello(&[STARTUP]).await;
+        assert!(matches!(verdict, Ok(Hello::Startup(startup)) if startup.user == "u"));
+        assert_eq!(seen, b"");
+    }
+
+    #[tokio::test]
+    async fn encryption_is_declined_once_each_in_either_order() {
+        for steps in [&[SSL, STARTUP][..], &[SSL, GSS, STARTUP], &[GSS, SSL, STARTUP]] {
+            let (verdict, seen) = hello(steps).await;
+            assert!(matches!(verdict, Ok(Hello::Startup(_))), "{verdict:?}");
+            assert_eq!(seen, b"N".repeat(steps.len() - 1));
+        }
+        let (verdict, _) = hello(&[SSL, SSL]).await;
+        let Err(HandshakeError::Refused(report)) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(report.message, "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.0");
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_an_encryption_request_end_the_connection() {
+        for request in [SSL, GSS] {
+            let (verdict, seen) = hello(&[&[request, STARTUP].concat()]).await;
+            assert!(matches!(verdict, Err(HandshakeError::Foreign(_))), "{verdict:?}");
+            assert_eq!(seen, b"", "not even N");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cancel_request_is_read_with_keys_of_4_to_256_bytes() {
+        for (len, taken) in [(3, false), (4, true), (256, true), (257, false)] {
+            let key = vec![7; len];
+            let (verdict, seen) = hello(&[&crate::protocol::message::cancel_request(-5, &key)]).await;
+            match verdict {
+                Ok(Hello::Cancel { pid, secret }) => assert!(taken && pid == -5 && secret == key, "{len}"),
+                other => assert!(!taken && matches!(other, Err(HandshakeError::Foreign(_))), "{len}: {other:?}"),
+            }
+            assert_eq!(seen, b"");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_postgresql_is_closed_without_an_echo() {
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01", b"\0\0\0\x07", b"\0\0\x27\x15\0\x03\0\0"] {
+            let (verdict, seen) = hello(&[bytes]).await;
+            assert!(matches!(verdict, Err(HandshakeError::Foreign(_))), "{verdict:?}");
+            assert_eq!(seen, b"");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_probe_is_somebody_who_left() {
+        assert!(matches!(hello(&[b""]).await.0, Err(HandshakeError::Left)));
+        assert!(matches!(hello(&[&STARTUP[..9]]).await.0, Err(HandshakeError::Left)));
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_the_startup_message_are_kept() {
+        let (verdict, _) = hello(&[&[STARTUP, b"Q\0\0\0\x05\0"].concat()]).await;
+        let Ok(Hello::Startup(startup)) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(startup.leftover, &b"Q\0\0\0\x05\0"[..]);
+    }
+}

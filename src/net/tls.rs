@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
@@ -70,10 +71,8 @@ impl TlsConnector {
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier(settings, &provider)?));
-        let mut config = match identity(settings)? {
-            Some((chain, key)) => config
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| wrong("key", format!("does not fit ssl.cert: {error}")))?,
+        let mut config = match identity(settings, &provider)? {
+            Some(identity) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
@@ -122,19 +121,27 @@ fn verifier(settings: &TlsSettings, provider: &CryptoProvider) -> Result<ServerV
     }
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn identity(settings: &TlsSettings) -> Result<Option<Identity>, TlsError> {
-    match (&settings.cert_pem, &settings.key_pem) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(wrong("key", "missing, and ssl.cert is set".into())),
-        (None, Some(_)) => Err(wrong("cert", "missing, and ssl.key is set".into())),
-        (Some(cert), Some(key)) => {
-            let chain = certificates("cert", cert.as_bytes())?;
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                .map_err(|error| wrong("key", format!("holds no unencrypted private key in PEM: {error}")))?;
-            Ok(Some((chain, key)))
+fn identity(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Option<CertifiedKey>, TlsError> {
+    let (cert, key) = match (&settings.cert_pem, &settings.key_pem) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(wrong("key", "missing, and ssl.cert is set".into())),
+        (None, Some(_)) => return Err(wrong("cert", "missing, and ssl.key is set".into())),
+        (Some(cert), Some(key)) => (cert, key),
+    };
+    let chain = certificates("cert", cert.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|error| wrong("key", format!("holds no unencrypted private key in PEM: {error}")))?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| wrong("key", format!("is of a kind that cannot be used: {error}")))?;
+    let identity = CertifiedKey::new(chain, key);
+    match identity.keys_match() {
+        Err(error @ Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(wrong("key", format!("does not fit ssl.cert: {error}")))
         }
+        // A certificate that webpki cannot read (version 1, as `openssl x509 -req` makes it) is the server's to judge.
+        _ => Ok(Some(identity)),
     }
 }
 

@@ -19,6 +19,10 @@ mod wire;
 
 #[cfg(test)]
 mod fake_postgres;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use cancel_target::{CancelTarget, Cancelling};
 pub use connect::{ConnectError, Connected, Connector};

@@ -43,6 +43,11 @@ impl KeyCache {
         *self.last.lock() = Some(Kept { salt, iterations, keys: keys.clone() });
         Ok(keys)
     }
+
+    #[cfg(test)]
+    pub(super) fn salt(&self) -> Option<Vec<u8>> {
+        self.last.lock().as_ref().map(|kept| kept.salt.clone())
+    }
 }
 
 /// Answers AuthenticationSASL with this list of mechanisms, up to the server's own proof.
