@@ -47,7 +47,7 @@ struct Document {
 
 fn understand(documents: Vec<Document>, environment: &Environment, mistakes: Mistakes) -> Result<Config, ConfigErrors> {
     let names: Vec<String> = documents.iter().map(|document| document.source.name.clone()).collect();
-    let mut transform = Transform { environment, mistakes: &mistakes, unset: Vec::new() };
+    let transform = Transform { environment, mistakes: &mistakes };
     let mut merged: Option<Node> = None;
     let mut complete = mistakes.is_empty();
     for Document { source, directory } in documents {
@@ -68,10 +68,9 @@ fn understand(documents: Vec<Document>, environment: &Environment, mistakes: Mis
             }
         }
     }
-    let unset = transform.unset;
     // With a file missing, what the others lack may well stand in it; only what could be read is told then.
     let config = match merged {
-        Some(merged) if complete => read::config(&merged, &unset, environment, &mistakes),
+        Some(merged) if complete => read::config(&merged, environment, &mistakes),
         _ => None,
     };
     match config {

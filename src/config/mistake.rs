@@ -58,7 +58,19 @@ impl std::error::Error for ConfigErrors {}
 
 /// Collects mistakes while a configuration is read, so that reading goes on after the first one.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct Mistakes {
+    list: RefCell<Vec<Mistake>>,
+    unset: RefCell<Vec<Unset>>,
+}
+
+/// A key or element that went away because a variable has no value. No mistake by itself, but often the reason of one.
+#[derive(Debug, Clone)]
+pub(super) struct Unset {
+    /// What went away.
+    pub(super) origin: Origin,
+    /// The variable.
+    pub(super) variable: String,
+}
 
 impl Mistakes {
     /// Notes a mistake at `origin`. The same one seen twice (a base connection is read for every plugin) counts once.
@@ -71,6 +83,25 @@ impl Mistakes {
         });
     }
 
+    /// Notes that something is missing at `origin`, and that a variable without a value is why, if it is.
+    pub(super) fn missing(&self, origin: &Origin, remedy: impl fmt::Display) {
+        let unset = self.unset.borrow();
+        match unset.iter().find(|unset| unset.origin == *origin) {
+            Some(unset) => self.add(origin, format!("missing (the variable {} is not set){remedy}", unset.variable)),
+            None => self.add(origin, format!("missing{remedy}")),
+        }
+    }
+
+    /// Notes that what stands at `origin` goes away, because `variable` has no value.
+    pub(super) fn note_unset(&self, origin: &Origin, variable: impl Into<String>) {
+        self.unset.borrow_mut().push(Unset { origin: origin.clone(), variable: variable.into() });
+    }
+
+    /// What went away for want of a variable.
+    pub(super) fn unset(&self) -> Vec<Unset> {
+        self.unset.borrow().clone()
+    }
+
     /// Notes a mistake about a file as a whole.
     pub(super) fn add_for_file(&self, file: impl Into<String>, line: Option<usize>, problem: impl Into<String>) {
         self.push(Mistake { file: file.into(), line, path: String::new(), problem: problem.into() });
@@ -78,19 +109,19 @@ impl Mistakes {
 
     /// Whether nothing was wrong so far.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.list.borrow().is_empty()
     }
 
     /// All mistakes, ordered by file (in the order in which files were given) and line.
     pub(super) fn into_errors(self, files: &[String]) -> ConfigErrors {
-        let mut list = self.0.into_inner();
+        let mut list = self.list.into_inner();
         let rank = |file: &str| files.iter().position(|known| known == file).unwrap_or(files.len());
         list.sort_by(|a, b| (rank(&a.file), &a.file, a.line).cmp(&(rank(&b.file), &b.file, b.line)));
         ConfigErrors(list)
     }
 
     fn push(&self, mistake: Mistake) {
-        let mut list = self.0.borrow_mut();
+        let mut list = self.list.borrow_mut();
         if !list.contains(&mistake) {
             list.push(mistake);
         }

@@ -24,10 +24,10 @@ pub(super) fn check(connections: &[Written], listeners: &[(Listener, Origin)], m
         }
         let asks = listeners.iter().find(|(listener, _)| listener.auth != AuthMethod::Trust);
         if let (None, Some((listener, _))) = (&connection.login.password, asks) {
-            mistakes.add(
+            mistakes.missing(
                 &origin.key("password"),
-                format!(
-                    "missing: clients of {} prove that they know it, so none could log in; set it, or give every \
+                format_args!(
+                    ": clients of {} prove that they know it, so none could log in; set it, or give every \
                      greenroom.listen auth: trust",
                     listener.address
                 ),

@@ -38,11 +38,11 @@ impl<'a> Databases<'a> {
     pub(super) fn new(backend: Section<'a>, own: Section<'a>, reader: Reader<'a>) -> Self {
         let base_client = backend.text("client").map(Arc::from);
         if base_client.is_none() && !backend.has("client") {
-            backend.mistake("client", "missing, expected pg");
+            backend.missing("client", "pg");
         }
         let is_pg = base_client.as_deref() == Some("pg");
         if is_pg && !backend.has("connection") {
-            backend.mistake("connection", "missing, expected a connection string or {host, port, user, password}");
+            backend.missing("connection", "a connection string or {host, port, user, password}");
         }
         let base_connection = if is_pg { reader.object(backend.get("connection")) } else { None };
         let backstage_division = backend.choice("pluginDivisionMode", DIVISIONS).unwrap_or_default();
@@ -145,7 +145,8 @@ impl<'a> Databases<'a> {
         let role = particular.and_then(|section| section.text("role")).or(self.backend.text("role"));
         let place = PostgresPlace { connection, own_database, division, provision, role: role.map(Into::into) };
         if division == Division::Schema {
-            self.check_schema(id, &place, particular.or(own));
+            let written = [particular, own].into_iter().flatten().find(|section| section.map().is_some());
+            self.check_schema(id, &place, written);
         }
         Some(place)
     }
@@ -219,8 +220,9 @@ impl<'a> Databases<'a> {
             );
         }
         let Some(database) = &place.connection.database else {
-            let problem = "missing, expected the database that holds the plugins' schemas (division: schema)";
-            return self.reader.mistakes.add(&self.backend.origin_of("connection").key("database"), problem);
+            let origin = self.backend.origin_of("connection").key("database");
+            let remedy = ", expected the database that holds the plugins' schemas (division: schema)";
+            return self.reader.mistakes.missing(&origin, remedy);
         };
         let plugin = database.strip_prefix(&*self.prefix).filter(|id| is_plugin_id(id));
         if self.backstage_division == Division::Database && !place.own_database && plugin.is_some() {

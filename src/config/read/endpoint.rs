@@ -52,11 +52,11 @@ impl Reader<'_> {
         let tls = tls(&section, self.environment, self.mistakes);
         let user = section.text("user").or(self.variable("PGUSER"));
         if user.is_none() && !section.has("user") {
-            section.mistake("user", "missing, expected the role that logs in");
+            section.missing("user", "the role that logs in");
         }
-        let password = section.secret("password").or(self.variable("PGPASSWORD"));
+        let password = section.secret("password").map(|password| password.or(self.variable("PGPASSWORD")));
         let database = section.text("database").map(Arc::from);
-        let (address, mut tls, user) = (address?, tls?, user?);
+        let (address, mut tls, user, password) = (address?, tls?, user?, password?);
         if matches!(address, ServerAddress::Unix { .. }) && tls.mode != SslMode::Disable {
             if section.has("ssl") {
                 section.mistake("ssl", "cannot be honoured: PostgreSQL speaks no TLS over a unix socket; take it out");

@@ -4,12 +4,12 @@ use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Node, Value};
 
 /// A key under `greenroom`.
-pub(super) struct Key {
+pub(in crate::config) struct Key {
     /// Its path below `greenroom`; `[]` is any element, `<...>` any name.
-    pub(super) path: &'static str,
+    pub(in crate::config) path: &'static str,
     /// Its default, as the documentation writes it.
     #[cfg_attr(not(test), allow(dead_code, reason = "only the tests of the documentation read it"))]
-    pub(super) default: &'static str,
+    pub(in crate::config) default: &'static str,
 }
 
 const fn key(path: &'static str, default: &'static str) -> Key {
@@ -17,7 +17,7 @@ const fn key(path: &'static str, default: &'static str) -> Key {
 }
 
 /// The table. The keys of `pool` serve `plugin.<id>.pool` and `database.<name>.pool` as well.
-pub(super) const KEYS: &[Key] = &[
+pub(in crate::config) const KEYS: &[Key] = &[
     key("listen", "127.0.0.1:6432"),
     key("listen[].host", "127.0.0.1"),
     key("listen[].port", "6432"),

@@ -3,7 +3,7 @@
 mod check;
 mod database;
 mod endpoint;
-mod keys;
+pub(super) mod keys;
 mod listen;
 mod pool;
 mod section;

@@ -81,8 +81,13 @@ impl<'a> Section<'a> {
         match self.get(key) {
             Some(Node { value: Value::Broken, .. }) => {}
             Some(node) => self.mistakes.add(&node.origin, format!("found {}, expected {expected}", describe(node))),
-            None => self.mistake(key, format!("missing, expected {expected}")),
+            None => self.missing(key, expected),
         }
+    }
+
+    /// Notes that `key` is missing.
+    pub(super) fn missing(&self, key: &str, expected: impl std::fmt::Display) {
+        self.mistakes.missing(&self.origin_of(key), format_args!(", expected {expected}"));
     }
 
     /// Text; an empty one is as good as none, as it is for node-postgres.
@@ -96,12 +101,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Text that must not be shown.
-    pub(super) fn secret(&self, key: &str) -> Option<&'a str> {
-        match &self.get(key)?.value {
-            Value::Text(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
-            Value::Broken => None,
-            _ => {
+    /// Text that must not be shown. `None` is one that cannot be read, `Some(None)` one that is not there.
+    pub(super) fn secret(&self, key: &str) -> Option<Option<&'a str>> {
+        match self.get(key).map(|node| &node.value) {
+            None => Some(None),
+            Some(Value::Text(text)) => Some(Some(text.as_str()).filter(|text| !text.is_empty())),
+            Some(Value::Broken) => None,
+            Some(_) => {
                 self.mistake(key, "found something else (not shown), expected text; put it in quotes");
                 None
             }

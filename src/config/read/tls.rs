@@ -65,7 +65,7 @@ fn object(ssl: &Section<'_>) -> Option<TlsSettings> {
     };
     for (present, absent) in [("cert", "key"), ("key", "cert")] {
         if ssl.has(present) && !ssl.has(absent) {
-            ssl.mistake(absent, format!("missing beside {present}, expected both or neither"));
+            ssl.missing(absent, format!("both {present} and {absent}, or neither"));
         }
     }
     Some(settings)

@@ -7,7 +7,7 @@ use super::listen::{http, listeners};
 use super::section::Section;
 use super::{keys, pool};
 use crate::config::mistake::Mistakes;
-use crate::config::yaml::{Node, Unset};
+use crate::config::yaml::Node;
 use crate::config::{Config, Environment, LogConfig, LogFormat, LogLevel, MetricsConfig, Timeouts};
 
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -23,12 +23,8 @@ const LEVELS: &[(&str, LogLevel)] = &[
 const KNEX_CREATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Reads a configuration from the merged files. `None`, or a mistake, is one that cannot be used.
-pub(in crate::config) fn config(
-    root: &Node,
-    unset: &[Unset],
-    environment: &Environment,
-    mistakes: &Mistakes,
-) -> Option<Config> {
+pub(in crate::config) fn config(root: &Node, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
+    let mut warnings = dropped(root, mistakes);
     let root = Section::of(root, mistakes);
     let own = root.section("greenroom");
     if let Some(node) = root.get("greenroom") {
@@ -36,10 +32,8 @@ pub(in crate::config) fn config(
     }
     let backend = root.section("backend");
     if !backend.has("database") {
-        backend.mistake("database", "missing, expected Backstage's own description of its database");
-        // What greenroom's own key says is still looked at, below.
+        backend.missing("database", "Backstage's own description of its database");
     }
-    let mut warnings = dropped(unset);
     let mut written = Vec::new();
     let database = match backend.has("database") {
         true => Databases::new(backend.section("database"), own.clone(), Reader { environment, mistakes })
@@ -95,8 +89,7 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
 }
 
 /// Tells which of our settings went away for want of a variable; it is Backstage's rule, and easily overlooked.
-fn dropped(unset: &[Unset]) -> Vec<String> {
-    let ours = |path: &str| path.starts_with("backend.database") || path.starts_with("greenroom");
-    let ours = unset.iter().filter(|unset| ours(&unset.origin.dotted()));
-    ours.map(|unset| format!("{}: left out, for the variable {} is not set", unset.origin, unset.variable)).collect()
+fn dropped(root: &Node, mistakes: &Mistakes) -> Vec<String> {
+    let unset = mistakes.unset().into_iter().filter(|unset| !root.has(&unset.origin));
+    unset.map(|unset| format!("{}: left out, for the variable {} is not set", unset.origin, unset.variable)).collect()
 }

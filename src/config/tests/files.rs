@@ -42,7 +42,7 @@ impl Drop for Files {
 }
 
 const BASE: &str = "\
-app: { title: ${NOT_OURS}, logo: { $file: missing.png } }
+app: { title: '${NOT_OURS}', logo: { $file: missing.png } }
 backend:
   auth: { keys: [{ $file: missing.key }] }
   database:

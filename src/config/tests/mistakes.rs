@@ -215,7 +215,7 @@ fn greenroom_must_not_dial_itself() {
         ("localhost", "{}"),
         ("127.0.0.1", "{ host: 0.0.0.0 }"),
         ("localhost", "{ host: '::' }"),
-        ("db", "{ host: db }"),
+        ("pg", "{ host: pg }"),
         ("/run/greenroom", "{ socket: /run/greenroom }"),
     ] {
         let text = at(host, 6432, listen);
@@ -248,7 +248,7 @@ fn tls_that_cannot_be_honoured_is_refused() {
             "{ ca: /etc/ca.pem }",
             "connection.ssl.ca: found \"/etc/ca.pem\", expected PEM text; for a file write ca: { $file: path }",
         ),
-        ("{ cert: '-----BEGIN CERTIFICATE-----' }", "connection.ssl.key: missing beside cert"),
+        ("{ cert: '-----BEGIN CERTIFICATE-----' }", "connection.ssl.key: missing, expected both cert and key"),
         ("{ ca: { $file: /does/not/exist.pem } }", "connection.ssl.ca: cannot read /does/not/exist.pem"),
         (
             "{ rejectUnauthorized: perhaps }",

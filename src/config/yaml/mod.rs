@@ -11,4 +11,4 @@ mod transform;
 
 pub(super) use merge::{merge_files, merge_objects};
 pub(super) use node::{Map, Node, Origin, Source, Value, parse};
-pub(super) use transform::{Transform, Unset};
+pub(super) use transform::Transform;

@@ -33,6 +33,12 @@ pub(in crate::config) struct Origin {
     path: Vec<Step>,
 }
 
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source) && self.path == other.path
+    }
+}
+
 impl Origin {
     /// The whole of a file.
     pub(in crate::config) fn root(source: Arc<Source>) -> Self {
@@ -126,6 +132,16 @@ impl Node {
             Value::Map(map) => Some(map),
             _ => None,
         }
+    }
+
+    /// Whether this tree has a value where `origin` is, whichever file it came from.
+    pub(in crate::config) fn has(&self, origin: &Origin) -> bool {
+        let found = origin.path.iter().try_fold(self, |node, step| match (&node.value, step) {
+            (Value::Map(map), Step::Key(key)) => map.get(key),
+            (Value::List(list), Step::Index(index)) => list.get(*index),
+            _ => None,
+        });
+        found.is_some()
     }
 
     /// A text that stands where this value stands.

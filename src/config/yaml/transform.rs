@@ -11,23 +11,12 @@ use crate::config::mistake::Mistakes;
 /// How deep files may include files; a file that includes itself ends here.
 const MAX_INCLUDES: usize = 16;
 
-/// A key or element that went away because a variable has no value.
-#[derive(Debug)]
-pub(in crate::config) struct Unset {
-    /// What went away.
-    pub(in crate::config) origin: Origin,
-    /// The variable.
-    pub(in crate::config) variable: String,
-}
-
 /// Turns what a file says into what it means.
 pub(in crate::config) struct Transform<'a> {
     /// Where variables come from.
     pub(in crate::config) environment: &'a Environment,
     /// Where mistakes go.
     pub(in crate::config) mistakes: &'a Mistakes,
-    /// What was dropped for want of a variable.
-    pub(in crate::config) unset: Vec<Unset>,
 }
 
 /// Where an include is looked for.
@@ -39,14 +28,14 @@ struct Place {
 
 impl Transform<'_> {
     /// Transforms a file's content; includes are relative to `directory`.
-    pub(in crate::config) fn file(&mut self, root: Node, directory: &Path) -> Node {
+    pub(in crate::config) fn file(&self, root: Node, directory: &Path) -> Node {
         let origin = root.origin.clone();
         let place = Place { directory: directory.to_owned(), depth: 0 };
         self.apply(root, &place).unwrap_or(Node { value: Value::Map(Map::new()), origin })
     }
 
     /// `None` is "undefined": the key or element goes away.
-    fn apply(&mut self, node: Node, place: &Place) -> Option<Node> {
+    fn apply(&self, node: Node, place: &Place) -> Option<Node> {
         match &node.value {
             Value::Text(text) => {
                 let text = self.substitute(text, &node.origin)?;
@@ -64,7 +53,7 @@ impl Transform<'_> {
         }
     }
 
-    fn apply_below(&mut self, node: Node, place: &Place) -> Node {
+    fn apply_below(&self, node: Node, place: &Place) -> Node {
         let value = match node.value {
             Value::List(list) => Value::List(list.into_iter().filter_map(|node| self.apply(node, place)).collect()),
             Value::Map(map) => {
@@ -75,18 +64,18 @@ impl Transform<'_> {
         Node { value, origin: node.origin }
     }
 
-    fn substitute(&mut self, text: &str, origin: &Origin) -> Option<String> {
+    fn substitute(&self, text: &str, origin: &Origin) -> Option<String> {
         match substitute(text, self.environment) {
             Substituted::Text(text) => Some(text),
             Substituted::Unset(variable) => {
-                self.unset.push(Unset { origin: origin.clone(), variable });
+                self.mistakes.note_unset(origin, variable);
                 None
             }
         }
     }
 
     /// Follows `$env`, `$file` or `$include`. `None` is "undefined".
-    fn include(&mut self, key: &str, map: &Map, node: &Node, place: &Place) -> Option<(Node, Place)> {
+    fn include(&self, key: &str, map: &Map, node: &Node, place: &Place) -> Option<(Node, Place)> {
         let broken = |place: &Place| Some((Node { value: Value::Broken, origin: node.origin.clone() }, place.clone()));
         if map.len() != 1 {
             self.mistakes.add(&node.origin, format!("{key} has other keys beside it; it must stand alone"));
@@ -107,7 +96,7 @@ impl Transform<'_> {
             "$env" => match self.environment.get(&argument) {
                 Some(value) => Ok((node.text_here(value.trim()), place.clone())),
                 None => {
-                    self.unset.push(Unset { origin: node.origin.clone(), variable: argument });
+                    self.mistakes.note_unset(&node.origin, argument);
                     return None;
                 }
             },
