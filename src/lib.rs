@@ -3,6 +3,16 @@
 //! The modules form a stack; each uses only those in the rows below its own (docs/architecture.md has the table, and a
 //! test holds the imports to it).
 
+pub mod admin;
+pub mod auth;
+pub mod client;
 pub mod config;
+pub mod metrics;
+pub mod net;
+pub mod pool;
 pub mod protocol;
+pub mod route;
+pub mod server;
+pub mod session;
+pub mod sql;
 pub mod temp_postgres;

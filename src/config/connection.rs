@@ -140,6 +140,33 @@ pub struct Listener {
     pub auth: AuthMethod,
 }
 
+impl Listener {
+    /// The port, when none is configured.
+    pub const PORT: u16 = 6432;
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        let address = ListenAddress::Tcp { host: "127.0.0.1".into(), port: Self::PORT };
+        Self { address, auth: AuthMethod::default() }
+    }
+}
+
+/// Where operators are accepted: metrics and health.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HttpAddress {
+    /// Host name or literal address.
+    pub host: Arc<str>,
+    /// TCP port; 0 takes a free one.
+    pub port: u16,
+}
+
+impl Default for HttpAddress {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".into(), port: 9632 }
+    }
+}
+
 /// Whether `host` names only this machine: `localhost`, 127.0.0.0/8 or ::1.
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())

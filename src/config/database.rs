@@ -1,0 +1,125 @@
+//! Where Backstage's data is: what `backend.database` and `greenroom` say about it together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Login, PoolLimits, ServerEndpoint};
+
+/// How the data of plugins is kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Division {
+    /// A schema each, in a shared database.
+    Schema,
+    /// A database each.
+    #[default]
+    Database,
+}
+
+/// A way to a server.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The server.
+    pub server: Arc<ServerEndpoint>,
+    /// Who logs in there, and as whom clients log in here.
+    pub login: Login,
+    /// The physical database, where one was named.
+    pub database: Option<Arc<str>>,
+}
+
+/// A plugin's place and limits.
+#[derive(Debug, Clone)]
+pub struct PluginSettings {
+    /// Where its data is.
+    pub place: PluginPlace,
+    /// Its limits.
+    pub limits: PoolLimits,
+}
+
+/// Where a plugin's data is.
+#[derive(Debug, Clone)]
+pub enum PluginPlace {
+    /// On a PostgreSQL server.
+    Postgres(PostgresPlace),
+    /// Somewhere that greenroom has no part in; the client's name, such as `better-sqlite3`.
+    Elsewhere(Arc<str>),
+}
+
+/// A plugin's place on a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct PostgresPlace {
+    /// The way to the server: the base connection with the plugin's own laid over it.
+    pub connection: Connection,
+    /// Whether `connection.database` was given for this plugin alone.
+    pub own_database: bool,
+    /// Whether it has a schema or a database.
+    pub division: Division,
+    /// Whether what is missing there may be created (`ensureExists`, `ensureSchemaExists`).
+    pub provision: bool,
+    /// Who owns what is created.
+    pub role: Option<Arc<str>>,
+}
+
+/// A logical database that is no plugin's.
+#[derive(Debug, Clone)]
+pub struct OtherDatabase {
+    /// Where it is.
+    pub connection: Connection,
+    /// The physical database.
+    pub database: Arc<str>,
+    /// Its limits.
+    pub limits: PoolLimits,
+}
+
+/// What becomes of a name that nothing was configured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UnknownDatabases {
+    /// 3D000, as from PostgreSQL.
+    #[default]
+    Refuse,
+    /// The database of that name on the base server.
+    Passthrough,
+}
+
+/// All that routing needs.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// Where a plugin is that nothing particular is said about.
+    pub base: PluginSettings,
+    /// What the names of Backstage's plugin databases begin with.
+    pub prefix: Arc<str>,
+    /// What the names of plugin schemas begin with.
+    pub schema_prefix: Arc<str>,
+    /// Plugins of which something particular is said, by id.
+    pub plugins: BTreeMap<Arc<str>, PluginSettings>,
+    /// Logical databases that are no plugin's, by name.
+    pub others: BTreeMap<Arc<str>, OtherDatabase>,
+    /// What becomes of other names.
+    pub unknown: UnknownDatabases,
+}
+
+impl DatabaseConfig {
+    /// The prefix of Backstage's plugin databases when none is configured.
+    pub const DEFAULT_PREFIX: &str = "backstage_plugin_";
+
+    /// The settings of a plugin, particular or not.
+    pub fn plugin(&self, id: &str) -> &PluginSettings {
+        self.plugins.get(id).unwrap_or(&self.base)
+    }
+
+    /// The base connection, unless the base is not on PostgreSQL.
+    pub fn base_place(&self) -> Option<&PostgresPlace> {
+        match &self.base.place {
+            PluginPlace::Postgres(place) => Some(place),
+            PluginPlace::Elsewhere(_) => None,
+        }
+    }
+}
+
+/// Whether `id` may be a plugin's: letters, digits, dashes and underscores, a letter or digit first.
+pub fn is_plugin_id(id: &str) -> bool {
+    id.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// The longest name PostgreSQL keeps, in bytes; it cuts longer ones short without a word.
+pub const MAX_NAME_BYTES: usize = 63;

@@ -1,0 +1,97 @@
+//! From files to a [`Config`]: read, transform, merge, understand.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::mistake::Mistakes;
+use super::yaml::{Node, Source, Transform, Value, merge_files, parse};
+use super::{Config, ConfigErrors, Environment, read};
+
+/// What messages call a document that came from no file.
+const IN_MEMORY: &str = "configuration";
+
+impl Config {
+    /// Reads and merges Backstage configuration files, later ones over earlier ones.
+    pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mistakes = Mistakes::default();
+        let mut documents = Vec::new();
+        if files.is_empty() {
+            mistakes.add_for_file(IN_MEMORY, None, "no file given, expected --config with at least one");
+        }
+        for file in files {
+            let name = file.display().to_string();
+            match std::fs::read_to_string(file) {
+                Ok(text) => documents.push(Document {
+                    source: Arc::new(Source { name, text }),
+                    directory: file.parent().map(Path::to_owned).unwrap_or_default(),
+                }),
+                Err(error) => mistakes.add_for_file(name, None, format!("cannot be read: {error}")),
+            }
+        }
+        understand(documents, environment, mistakes)
+    }
+
+    /// Reads one document from memory, with no environment.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let source = Arc::new(Source { name: IN_MEMORY.to_owned(), text: text.to_owned() });
+        let document = Document { source, directory: PathBuf::new() };
+        understand(vec![document], &Environment::new(), Mistakes::default())
+    }
+}
+
+/// A file's text, and where its includes are looked for.
+struct Document {
+    source: Arc<Source>,
+    directory: PathBuf,
+}
+
+fn understand(documents: Vec<Document>, environment: &Environment, mistakes: Mistakes) -> Result<Config, ConfigErrors> {
+    let names: Vec<String> = documents.iter().map(|document| document.source.name.clone()).collect();
+    let mut transform = Transform { environment, mistakes: &mistakes, unset: Vec::new() };
+    let mut merged: Option<Node> = None;
+    let mut complete = mistakes.is_empty();
+    for Document { source, directory } in documents {
+        match parse(source.clone()) {
+            Ok(root) if matches!(root.value, Value::Map(_)) => {
+                let root = without_strangers(root);
+                let root = transform.file(root, &directory);
+                merged = Some(match merged {
+                    Some(earlier) => merge_files(earlier, root),
+                    None => root,
+                });
+            }
+            Ok(root) => mistakes.add(&root.origin, "not a mapping of settings, expected Backstage's configuration"),
+            Err(error) => {
+                complete = false;
+                let line = error.location().map(|location| location.line());
+                mistakes.add_for_file(&source.name, line, format!("not valid YAML: {}", without_location(&error)));
+            }
+        }
+    }
+    let unset = transform.unset;
+    // With a file missing, what the others lack may well stand in it; only what could be read is told then.
+    let config = match merged {
+        Some(merged) if complete => read::config(&merged, &unset, environment, &mistakes),
+        _ => None,
+    };
+    match config {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => Err(mistakes.into_errors(&names)),
+    }
+}
+
+/// Takes only what greenroom reads: the secrets of Backstage's other parts are none of its business, and a sidecar may
+/// well lack the files that they are kept in.
+fn without_strangers(root: Node) -> Node {
+    let Node { value: Value::Map(mut map), origin } = root else { return root };
+    map.retain(|key, _| matches!(key.as_str(), "backend" | "greenroom") || key.starts_with('$'));
+    if let Some(Node { value: Value::Map(backend), .. }) = map.get_mut("backend") {
+        backend.retain(|key, _| key == "database" || key.starts_with('$'));
+    }
+    Node { value: Value::Map(map), origin }
+}
+
+fn without_location(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().map(str::to_owned).unwrap_or(text)
+}

@@ -1,0 +1,143 @@
+//! A connection (a string, or an object) with another laid over it, as node-postgres would open it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::section::Section;
+use super::tls::{LIBPQ_MODE, tls};
+use super::uri::{self, Parts, Ssl, Verify};
+use crate::config::mistake::Mistakes;
+use crate::config::yaml::{Map, Node, Origin, Value, merge_objects};
+use crate::config::{Connection, Environment, Login, ServerAddress, ServerEndpoint, SslMode};
+
+/// What reading connections needs at hand.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) mistakes: &'a Mistakes,
+}
+
+impl Reader<'_> {
+    /// A connection as an object: a string is taken apart into one. `None` where nothing usable is.
+    pub(super) fn object(&self, node: Option<&Node>) -> Option<Map> {
+        let node = node?;
+        match &node.value {
+            Value::Map(map) => match map.get("connectionString") {
+                // node-postgres lays what the string says over its neighbours.
+                Some(string @ Node { value: Value::Text(text), .. }) => {
+                    Some(merge_objects(map, &self.string(text, string)?))
+                }
+                _ => Some(map.clone()),
+            },
+            Value::Text(text) => self.string(text, node),
+            Value::Null | Value::Broken => None,
+            _ => {
+                self.mistakes.add(&node.origin, "not a connection; expected a connection string or a mapping");
+                None
+            }
+        }
+    }
+
+    /// Reads a connection out of its object. A mistake about something that is missing is placed at `origin`.
+    pub(super) fn connection(&self, object: &Map, origin: &Origin) -> Option<Connection> {
+        let section = Section::merged(object, origin.clone(), self.mistakes);
+        if let Some(kind) = section.text("type").filter(|kind| *kind != "default") {
+            section.mistake(
+                "type",
+                format!("found {kind}, expected default: greenroom logs in with a password, not with a cloud's tokens"),
+            );
+            return None;
+        }
+        let address = self.address(&section);
+        let tls = tls(&section, self.environment, self.mistakes);
+        let user = section.text("user").or(self.variable("PGUSER"));
+        if user.is_none() && !section.has("user") {
+            section.mistake("user", "missing, expected the role that logs in");
+        }
+        let password = section.secret("password").or(self.variable("PGPASSWORD"));
+        let database = section.text("database").map(Arc::from);
+        let (address, mut tls, user) = (address?, tls?, user?);
+        if matches!(address, ServerAddress::Unix { .. }) && tls.mode != SslMode::Disable {
+            if section.has("ssl") {
+                section.mistake("ssl", "cannot be honoured: PostgreSQL speaks no TLS over a unix socket; take it out");
+            }
+            tls.mode = SslMode::Disable;
+        }
+        Some(Connection {
+            server: Arc::new(ServerEndpoint { address, tls }),
+            login: Login { user: user.into(), password: password.map(Into::into) },
+            database,
+        })
+    }
+
+    fn address(&self, section: &Section<'_>) -> Option<ServerAddress> {
+        let port = match section.get("port") {
+            Some(Node { value: Value::Text(text), .. }) if text.is_empty() => self.standard_port(),
+            Some(_) => section.port("port", 1)?,
+            None => self.standard_port(),
+        };
+        let host = section.text("host");
+        if host.is_none() && section.get("host").is_some_and(|node| !matches!(&node.value, Value::Text(_))) {
+            return None;
+        }
+        let host = host.or(self.variable("PGHOST")).unwrap_or("localhost");
+        Some(match host.starts_with('/') {
+            true => ServerAddress::Unix { directory: PathBuf::from(host), port },
+            false => ServerAddress::Tcp { host: host.into(), port },
+        })
+    }
+
+    fn standard_port(&self) -> u16 {
+        self.variable("PGPORT").and_then(|port| port.parse().ok()).unwrap_or(5432)
+    }
+
+    /// node-postgres falls back on libpq's variables, and so does Backstage.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn string(&self, text: &str, node: &Node) -> Option<Map> {
+        match uri::parse(text) {
+            Ok(Parts { fields, ssl }) => {
+                let mut map: Map =
+                    fields.into_iter().map(|(key, value)| (key.to_owned(), node.text_here(value))).collect();
+                if let Some(ssl) = self.ssl(ssl, node) {
+                    map.insert("ssl".to_owned(), ssl);
+                }
+                Some(map)
+            }
+            Err(problem) => {
+                self.mistakes.add(&node.origin, problem);
+                None
+            }
+        }
+    }
+
+    /// What a string asks of TLS, in the form of an object's `ssl`.
+    fn ssl(&self, ssl: Ssl, node: &Node) -> Option<Node> {
+        let here = |value| Node { value, origin: node.origin.clone() };
+        let (verify, files) = match ssl {
+            Ssl::Unsaid => return None,
+            Ssl::Off => return Some(here(Value::Bool(false))),
+            Ssl::Word(word) => return Some(node.text_here(word)),
+            Ssl::On { verify, ca, cert, key } => (verify, [("ca", ca), ("cert", cert), ("key", key)]),
+        };
+        let mut map = Map::new();
+        map.insert("rejectUnauthorized".to_owned(), here(Value::Bool(verify != Verify::Nothing)));
+        if verify == Verify::Chain {
+            map.insert(LIBPQ_MODE.to_owned(), node.text_here("verify-ca"));
+        }
+        for (key, file) in files {
+            let Some(file) = file else { continue };
+            let value = match std::fs::read_to_string(&file) {
+                Ok(text) => Value::Text(text),
+                Err(error) => {
+                    self.mistakes.add(&node.origin, format!("cannot read the {key} file {file}: {error}"));
+                    Value::Broken
+                }
+            };
+            map.insert(key.to_owned(), here(value));
+        }
+        Some(here(Value::Map(map)))
+    }
+}

@@ -1,0 +1,123 @@
+//! `greenroom.listen` and `greenroom.http`: where clients and operators are accepted.
+
+use std::path::PathBuf;
+
+use super::section::Section;
+use crate::config::mistake::Mistakes;
+use crate::config::yaml::{Node, Origin, Value};
+use crate::config::{AuthMethod, HttpAddress, ListenAddress, Listener, is_loopback};
+
+const AUTH: &[(&str, AuthMethod)] =
+    &[("scram-sha-256", AuthMethod::ScramSha256), ("md5", AuthMethod::Md5), ("trust", AuthMethod::Trust)];
+
+/// The listeners, each with where it is written.
+pub(super) fn listeners(greenroom: &Section<'_>, mistakes: &Mistakes) -> Vec<(Listener, Origin)> {
+    let elements: &[Node] = match greenroom.get("listen") {
+        None => return vec![(Listener::default(), greenroom.origin().key("listen"))],
+        Some(Node { value: Value::List(list), .. }) => list,
+        Some(_) => {
+            greenroom.expected("listen", "a list of {host, port, auth} or {socket, port, auth}");
+            return Vec::new();
+        }
+    };
+    if elements.is_empty() {
+        greenroom.mistake("listen", "found an empty list, expected at least one address to accept clients at");
+    }
+    let mut listeners: Vec<(Listener, Origin)> = Vec::new();
+    for element in elements {
+        let Some(listener) = listener(&Section::of(element, mistakes)) else { continue };
+        match listeners.iter().find(|(other, _)| overlap(&other.address, &listener.address)) {
+            Some((other, _)) => {
+                mistakes.add(&element.origin, format!("{} is taken by {} already", listener.address, other.address));
+            }
+            None => listeners.push((listener, element.origin.clone())),
+        }
+    }
+    listeners
+}
+
+fn listener(section: &Section<'_>) -> Option<Listener> {
+    section.map()?;
+    let port = section.port("port", 0);
+    let port = if section.has("port") { port? } else { Listener::PORT };
+    let address = if section.has("socket") {
+        if section.has("host") {
+            section.mistake("host", "stands beside socket, expected one of the two");
+        }
+        let directory = PathBuf::from(section.text("socket")?);
+        if !directory.is_absolute() {
+            section.expected("socket", "the absolute path of a directory");
+            return None;
+        }
+        ListenAddress::Unix { directory, port }
+    } else {
+        let host = if section.has("host") { section.text("host") } else { Some("127.0.0.1") };
+        if host.is_none() {
+            section.expected("host", "a host name or an address");
+        }
+        ListenAddress::Tcp { host: host?.into(), port }
+    };
+    let auth = section.choice("auth", AUTH);
+    let auth = if section.has("auth") { auth? } else { AuthMethod::default() };
+    match &address {
+        ListenAddress::Tcp { host, .. } if auth == AuthMethod::Trust && !is_loopback(host) => {
+            section
+                .mistake("auth", format!("trust on {host}, expected it only on loopback addresses and unix sockets"));
+            None
+        }
+        _ => Some(Listener { address, auth }),
+    }
+}
+
+/// `greenroom.http`; `None` is off.
+pub(super) fn http(greenroom: &Section<'_>, listeners: &[(Listener, Origin)]) -> Option<HttpAddress> {
+    let standard = HttpAddress::default();
+    let address = match greenroom.get("http") {
+        None => standard,
+        Some(Node { value: Value::Bool(false), .. }) => return None,
+        Some(Node { value: Value::Map(_), .. }) => {
+            let section = greenroom.section("http");
+            HttpAddress {
+                host: section.text("host").map_or(standard.host, Into::into),
+                port: section.port("port", 0).unwrap_or(standard.port),
+            }
+        }
+        Some(_) => {
+            greenroom.expected("http", "{host, port}, or false for none");
+            return None;
+        }
+    };
+    let as_listener = ListenAddress::Tcp { host: address.host.clone(), port: address.port };
+    if let Some((listener, _)) = listeners.iter().find(|(listener, _)| overlap(&listener.address, &as_listener)) {
+        greenroom.mistake("http", format!("{as_listener} is taken by the listener on {} already", listener.address));
+    }
+    Some(address)
+}
+
+/// Whether two addresses cannot both be listened at. Port 0 takes a free one, so it is never in the way.
+fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Tcp { host: a, port }, ListenAddress::Tcp { host: b, port: other }) => {
+            port == other && *port != 0 && (same_host(a, b) || is_any(a) || is_any(b))
+        }
+        (ListenAddress::Unix { .. }, ListenAddress::Unix { .. }) => a == b,
+        _ => false,
+    }
+}
+
+/// Whether a connection to `host` and `port` would arrive at `listener`, as far as names and addresses tell.
+pub(super) fn reaches(listener: &ListenAddress, host: &str, port: u16) -> bool {
+    let ListenAddress::Tcp { host: listening, port: listening_port } = listener else { return false };
+    let here = is_loopback(host) || is_any(host);
+    *listening_port == port && (same_host(listening, host) || here && is_any(listening))
+}
+
+fn same_host(a: &str, b: &str) -> bool {
+    let local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1" | "0.0.0.0" | "::");
+    // `localhost` may be either loopback address; the two are different places to each other.
+    a.eq_ignore_ascii_case(b) || (a == "localhost" && local(b)) || (b == "localhost" && local(a))
+}
+
+fn is_any(host: &str) -> bool {
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
+}

@@ -1,0 +1,14 @@
+//! From the merged tree of values to a [`Config`](super::Config): what each key means, and what is wrong with it.
+
+mod check;
+mod database;
+mod endpoint;
+mod keys;
+mod listen;
+mod pool;
+mod section;
+mod tls;
+mod top;
+mod uri;
+
+pub(super) use top::config;

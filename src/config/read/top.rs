@@ -1,0 +1,102 @@
+//! The whole of a configuration: `backend.database` and `greenroom`.
+
+use super::check::check;
+use super::database::Databases;
+use super::endpoint::Reader;
+use super::listen::{http, listeners};
+use super::section::Section;
+use super::{keys, pool};
+use crate::config::mistake::Mistakes;
+use crate::config::yaml::{Node, Unset};
+use crate::config::{Config, Environment, LogConfig, LogFormat, LogLevel, MetricsConfig, Timeouts};
+
+const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+/// Knex gives a new connection this long, its first statements included.
+const KNEX_CREATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Reads a configuration from the merged files. `None`, or a mistake, is one that cannot be used.
+pub(in crate::config) fn config(
+    root: &Node,
+    unset: &[Unset],
+    environment: &Environment,
+    mistakes: &Mistakes,
+) -> Option<Config> {
+    let root = Section::of(root, mistakes);
+    let own = root.section("greenroom");
+    if let Some(node) = root.get("greenroom") {
+        keys::check(node, mistakes);
+    }
+    let backend = root.section("backend");
+    if !backend.has("database") {
+        backend.mistake("database", "missing, expected Backstage's own description of its database");
+        // What greenroom's own key says is still looked at, below.
+    }
+    let mut warnings = dropped(unset);
+    let mut written = Vec::new();
+    let database = match backend.has("database") {
+        true => Databases::new(backend.section("database"), own.clone(), Reader { environment, mistakes })
+            .read(&mut written, &mut warnings),
+        false => None,
+    };
+    let listeners = listeners(&own, mistakes);
+    check(&written, &listeners, mistakes);
+    let (log, metrics) = (own.section("log"), own.section("metrics"));
+    let limits = pool::limits(&[pool::Layer::Own(own.section("pool"))]);
+    if limits.acquire_timeout >= KNEX_CREATE_TIMEOUT {
+        warnings.push(
+            "greenroom.pool.acquireTimeoutMillis is not below Knex's createTimeoutMillis of 30000: a new client that \
+             waits longer reports a full pool instead of greenroom's reason"
+                .to_owned(),
+        );
+    }
+    let http = http(&own, &listeners);
+    Some(Config {
+        listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
+        http,
+        max_server_connections: own.count("maxServerConnections", 1).unwrap_or(Config::MAX_SERVER_CONNECTIONS),
+        threads: own.whole("threads", 1..=1024).and_then(|threads| threads.try_into().ok()).unwrap_or(1),
+        timeouts: timeouts(&own.section("timeouts")),
+        shutdown_grace: own
+            .millis_or_off("shutdownGraceMillis")
+            .map_or(Config::SHUTDOWN_GRACE, |grace| grace.unwrap_or_default()),
+        log: LogConfig {
+            format: log.choice("format", FORMATS).unwrap_or_default(),
+            level: log.choice("level", LEVELS).unwrap_or_default(),
+        },
+        metrics: MetricsConfig {
+            max_plugins: metrics
+                .whole("maxPlugins", 1..=10_000)
+                .and_then(|most| most.try_into().ok())
+                .unwrap_or(MetricsConfig::default().max_plugins),
+        },
+        warnings,
+        database: database?,
+    })
+}
+
+fn timeouts(section: &Section<'_>) -> Timeouts {
+    let standard = Timeouts::default();
+    Timeouts {
+        login: section.millis("loginMillis").unwrap_or(standard.login),
+        idle_in_transaction: section.millis_or_off("idleInTransactionMillis").unwrap_or(standard.idle_in_transaction),
+        transaction: section.millis_or_off("transactionMillis").unwrap_or(standard.transaction),
+        idle_client: section.millis_or_off("idleClientMillis").unwrap_or(standard.idle_client),
+        client_write: section.millis_or_off("clientWriteMillis").unwrap_or(standard.client_write),
+        pin_idle: section.millis_or_off("pinIdleMillis").unwrap_or(standard.pin_idle),
+    }
+}
+
+/// Tells which of our settings went away for want of a variable; it is Backstage's rule, and easily overlooked.
+fn dropped(unset: &[Unset]) -> Vec<String> {
+    let ours = |path: &str| path.starts_with("backend.database") || path.starts_with("greenroom");
+    let ours = unset.iter().filter(|unset| ours(&unset.origin.dotted()));
+    ours.map(|unset| format!("{}: left out, for the variable {} is not set", unset.origin, unset.variable)).collect()
+}

@@ -1,0 +1,1 @@
+//! Promises about config/*.yaml and docs/configuration.md.

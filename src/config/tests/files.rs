@@ -1,0 +1,191 @@
+//! Files on disk: merging, environment, includes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret;
+
+use super::place;
+use crate::config::{Config, ConfigErrors, Environment, SslMode};
+
+/// A directory of files that goes away with the test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(test: &str, files: &[(&str, &str)]) -> Self {
+        let directory = std::env::temp_dir().join(format!("greenroom-config-{test}-{}", std::process::id()));
+        fs::create_dir_all(directory.join("more")).unwrap();
+        for (name, text) in files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn load(&self, names: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let files: Vec<PathBuf> = names.iter().map(|name| self.0.join(name)).collect();
+        let environment: Environment =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::load(&files, &environment)
+    }
+
+    /// The mistakes, with the directory's name taken out.
+    fn errors(&self, names: &[&str], environment: &[(&str, &str)]) -> String {
+        let errors = self.load(names, environment).expect_err("a mistake").to_string();
+        errors.replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+const BASE: &str = "\
+app: { title: ${NOT_OURS}, logo: { $file: missing.png } }
+backend:
+  auth: { keys: [{ $file: missing.key }] }
+  database:
+    client: pg
+    connection:
+      host: ${PG_HOST}
+      port: ${PG_PORT:-5432}
+      user: backstage
+      password: ${PG_PASSWORD}
+      database: shared
+      ssl: { rejectUnauthorized: true }
+    knexConfig: { pool: { min: 2, max: 5 } }
+";
+
+#[test]
+fn later_files_lie_over_earlier_ones() {
+    let files = Files::new(
+        "merge",
+        &[
+            ("a.yaml", BASE),
+            (
+                "b.yaml",
+                "backend:\n  database:\n    connection: { ssl: null, host: other }\n    knexConfig: { pool: { max: 8 } }\n\
+                 greenroom: { listen: [{ port: 1 }, { port: 2 }] }\n",
+            ),
+            ("c.yaml", "greenroom: { listen: [{ port: 3 }], threads: 2 }\n"),
+            ("empty.yaml", "# nothing\n"),
+        ],
+    );
+    let config = files.load(&["a.yaml", "b.yaml", "empty.yaml", "c.yaml"], &[("PG_PASSWORD", "p")]).unwrap();
+    let connection = place(&config, "catalog").connection;
+    assert_eq!(connection.server.address.to_string(), "other:5432");
+    assert_eq!(connection.server.tls.mode, SslMode::Disable, "null takes a key away");
+    assert_eq!((config.database.base.limits.min, config.database.base.limits.max), (2, 8));
+    assert_eq!(config.listeners.len(), 1, "a list replaces a list");
+    assert_eq!(config.threads, 2);
+}
+
+#[test]
+fn variables_come_from_the_environment_that_is_handed_in() {
+    let files = Files::new("variables", &[("a.yaml", BASE)]);
+    let config =
+        files.load(&["a.yaml"], &[("PG_HOST", "db.example"), ("PG_PORT", " 6543 "), ("PG_PASSWORD", "$${x}")]).unwrap();
+    let connection = place(&config, "catalog").connection;
+    assert_eq!(connection.server.address.to_string(), "db.example:6543");
+    assert_eq!(connection.login.password.unwrap().expose_secret(), "$${x}", "values are not substituted again");
+    assert_eq!(config.warnings, [] as [&str; 0]);
+}
+
+#[test]
+fn a_key_whose_variable_is_unset_goes_away_and_is_told() {
+    let files = Files::new("unset", &[("a.yaml", BASE)]);
+    let config = files.load(&["a.yaml"], &[("PG_PASSWORD", "p")]).unwrap();
+    assert_eq!(place(&config, "catalog").connection.server.address.to_string(), "localhost:5432");
+    let told = "a.yaml:7: backend.database.connection.host: left out, for the variable PG_HOST is not set";
+    assert!(config.warnings.len() == 1 && config.warnings[0].ends_with(told), "{:?}", config.warnings);
+    let errors = files.errors(&["a.yaml"], &[]);
+    assert!(
+        errors
+            .contains("a.yaml:10: backend.database.connection.password: missing (the variable PG_PASSWORD is not set)"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn libpqs_variables_fill_in_what_a_connection_leaves_out() {
+    let files = Files::new("libpq", &[("a.yaml", "backend: { database: { client: pg, connection: {} } }\n")]);
+    let environment =
+        [("PGHOST", "db"), ("PGPORT", "6543"), ("PGUSER", "me"), ("PGPASSWORD", "geheim"), ("PGSSLMODE", "no-verify")];
+    let connection = place(&files.load(&["a.yaml"], &environment).unwrap(), "catalog").connection;
+    assert_eq!(connection.server.address.to_string(), "db:6543");
+    assert_eq!((&*connection.login.user, connection.login.password.is_some()), ("me", true));
+    assert_eq!(connection.server.tls.mode, SslMode::Require);
+}
+
+#[test]
+fn includes_are_followed_relative_to_their_file() {
+    let files = Files::new(
+        "includes",
+        &[
+            (
+                "a.yaml",
+                "backend:\n  database:\n    client: pg\n    connection: { $include: 'more/${STAGE}.yaml#db.pg' }\n",
+            ),
+            (
+                "more/live.yaml",
+                "db:\n  pg:\n    host: db\n    user: { $env: PG_USER }\n    password: { $file: password.txt }\n    ssl:\n      \
+                 ca: { $file: ca.pem }\n",
+            ),
+            ("more/password.txt", "  geheim ${X}\n\n"),
+            ("more/ca.pem", "-----BEGIN CERTIFICATE-----\n"),
+        ],
+    );
+    let config = files.load(&["a.yaml"], &[("STAGE", "live"), ("PG_USER", " me ")]).unwrap();
+    let connection = place(&config, "catalog").connection;
+    assert_eq!(&*connection.login.user, "me");
+    assert_eq!(connection.login.password.unwrap().expose_secret(), "  geheim ${X}");
+    assert_eq!(connection.server.tls.ca_pem.as_deref(), Some("-----BEGIN CERTIFICATE-----\n"));
+}
+
+#[test]
+fn a_mistake_in_an_included_file_is_told_with_that_file() {
+    let files = Files::new(
+        "included-mistake",
+        &[
+            ("a.yaml", "backend:\n  database:\n    client: pg\n    connection: { $include: more/db.yaml }\n"),
+            ("more/db.yaml", "host: db\nuser: u\npassword: p\nport: high\n"),
+        ],
+    );
+    assert_eq!(
+        files.errors(&["a.yaml"], &[]),
+        "more/db.yaml:4: port: found \"high\", expected a whole number from 1 to 65535"
+    );
+}
+
+#[test]
+fn includes_that_lead_nowhere_are_mistakes() {
+    let at = |include: &str| format!("backend:\n  database:\n    client: pg\n    connection: {include}\n");
+    for (include, told) in [
+        ("{ $file: nowhere.txt }", "cannot read "),
+        ("{ $include: nowhere.yaml }", "cannot read "),
+        ("{ $include: a.toml }", "expected a .yaml, .yml or .json file"),
+        ("{ $include: 'a.yaml#backend.database.client.deeper' }", "backend.database.client is not a mapping"),
+        ("{ $env: X, host: db }", "$env has other keys beside it"),
+        ("{ $env: [X] }", "$env expects text"),
+        ("{ $file: '${UNSET}/x' }", "$file needs the variable UNSET, which is not set"),
+        ("{ $vault: x }", "$vault is not an include"),
+        ("{ host: { $include: 'a.yaml' } }", "does it include itself?"),
+    ] {
+        let files = Files::new("nowhere", &[("a.yaml", &at(include))]);
+        let errors = files.errors(&["a.yaml"], &[]);
+        assert!(errors.contains("a.yaml:4: ") && errors.contains(told), "{include}: {errors}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told_each() {
+    let files = Files::new("unreadable", &[("a.yaml", BASE), ("bad.yaml", "greenroom:\n  - a\n b: [\n")]);
+    let errors = files.errors(&["nowhere.yaml", "a.yaml", "bad.yaml"], &[]);
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(lines.iter().any(|line| line.starts_with("nowhere.yaml: cannot be read: ")), "{errors}");
+    assert!(lines.iter().any(|line| line.starts_with("bad.yaml:") && line.contains("not valid YAML")), "{errors}");
+    let errors = Config::load(&[], &Environment::new()).unwrap_err().to_string();
+    assert!(errors.contains("expected --config with at least one"), "{errors}");
+}

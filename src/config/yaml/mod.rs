@@ -1,0 +1,14 @@
+//! Backstage's configuration files as one tree of values, each of which knows the file and line it came from.
+//!
+//! The steps are Backstage's own, in its order: [`parse`] a file, [`transform`](Transform) it (`${VAR}`, `$env`, `$file`,
+//! `$include`), [`merge`] it over the files before it. What the values mean is not known here.
+
+mod locate;
+mod merge;
+mod node;
+mod substitution;
+mod transform;
+
+pub(super) use merge::{merge_files, merge_objects};
+pub(super) use node::{Map, Node, Origin, Source, Value, parse};
+pub(super) use transform::{Transform, Unset};

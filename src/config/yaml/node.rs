@@ -1,0 +1,181 @@
+//! A value of a configuration file and where it was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_yaml::Number;
+
+use super::locate::line_of;
+
+/// A file's name and text.
+#[derive(Debug)]
+pub(in crate::config) struct Source {
+    /// The name as the operator gave it.
+    pub(in crate::config) name: String,
+    /// What was in it.
+    pub(in crate::config) text: String,
+}
+
+/// One part of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) enum Step {
+    /// A mapping's key.
+    Key(String),
+    /// A list's element.
+    Index(usize),
+}
+
+/// Where a value was written: a path in a file.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Origin {
+    source: Arc<Source>,
+    path: Vec<Step>,
+}
+
+impl Origin {
+    /// The whole of a file.
+    pub(in crate::config) fn root(source: Arc<Source>) -> Self {
+        Self { source, path: Vec::new() }
+    }
+
+    /// The place of `key` in the mapping that is here, whether it is written or not.
+    pub(in crate::config) fn key(&self, key: &str) -> Self {
+        self.child(Step::Key(key.to_owned()))
+    }
+
+    /// The place of a list's element.
+    pub(in crate::config) fn index(&self, index: usize) -> Self {
+        self.child(Step::Index(index))
+    }
+
+    /// The file's name.
+    pub(in crate::config) fn file(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The line, counted from 1; that of the nearest part above when this is not written anywhere.
+    pub(in crate::config) fn line(&self) -> Option<usize> {
+        line_of(&self.source.text, &self.path)
+    }
+
+    /// The path as people write it: `greenroom.listen[1].port`.
+    pub(in crate::config) fn dotted(&self) -> String {
+        let mut dotted = String::new();
+        for step in &self.path {
+            match step {
+                Step::Key(key) if dotted.is_empty() => dotted.push_str(key),
+                Step::Key(key) => dotted.extend([".", key]),
+                Step::Index(index) => dotted.push_str(&format!("[{index}]")),
+            }
+        }
+        dotted
+    }
+
+    fn child(&self, step: Step) -> Self {
+        let mut path = self.path.clone();
+        path.push(step);
+        Self { source: self.source.clone(), path }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line() {
+            Some(line) => write!(f, "{}:{line}: {}", self.file(), self.dotted()),
+            None => write!(f, "{}: {}", self.file(), self.dotted()),
+        }
+    }
+}
+
+/// A mapping, by key.
+pub(in crate::config) type Map = BTreeMap<String, Node>;
+
+/// What a value is.
+#[derive(Debug, Clone)]
+pub(in crate::config) enum Value {
+    /// Nothing: as good as absent.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number as YAML understood it.
+    Number(Number),
+    /// A string.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping.
+    Map(Map),
+    /// Something that could not be read; a mistake about it is noted already, so nobody complains again.
+    Broken,
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Node {
+    /// The value.
+    pub(in crate::config) value: Value,
+    /// Its place.
+    pub(in crate::config) origin: Origin,
+}
+
+impl Node {
+    /// A mapping's entries.
+    pub(in crate::config) fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// A text that stands where this value stands.
+    pub(in crate::config) fn text_here(&self, text: impl Into<String>) -> Self {
+        Self { value: Value::Text(text.into()), origin: self.origin.clone() }
+    }
+}
+
+/// Reads a file's text. An empty file is an empty mapping.
+pub(in crate::config) fn parse(source: Arc<Source>) -> Result<Node, serde_yaml::Error> {
+    let value: serde_yaml::Value = serde_yaml::from_str(&source.text)?;
+    let origin = Origin::root(source);
+    Ok(match value {
+        serde_yaml::Value::Null => Node { value: Value::Map(Map::new()), origin },
+        value => node(value, origin),
+    })
+}
+
+fn node(value: serde_yaml::Value, origin: Origin) -> Node {
+    let value = match value {
+        serde_yaml::Value::Null => Value::Null,
+        serde_yaml::Value::Bool(flag) => Value::Bool(flag),
+        serde_yaml::Value::Number(number) => Value::Number(number),
+        serde_yaml::Value::String(text) => Value::Text(text),
+        serde_yaml::Value::Sequence(list) => Value::List(
+            list.into_iter().enumerate().map(|(index, element)| node(element, origin.index(index))).collect(),
+        ),
+        serde_yaml::Value::Mapping(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, value)| {
+                    let key = key_text(key);
+                    let origin = origin.key(&key);
+                    (key, node(value, origin))
+                })
+                .collect(),
+        ),
+        // Backstage's schema knows no tags; the value is what stands behind one.
+        serde_yaml::Value::Tagged(tagged) => return node(tagged.value, origin),
+    };
+    Node { value, origin }
+}
+
+/// A key as JavaScript would spell it: keys of its objects are strings.
+fn key_text(key: serde_yaml::Value) -> String {
+    match key {
+        serde_yaml::Value::String(text) => text,
+        serde_yaml::Value::Bool(flag) => flag.to_string(),
+        serde_yaml::Value::Number(number) => number.to_string(),
+        serde_yaml::Value::Tagged(tagged) => key_text(tagged.value),
+        serde_yaml::Value::Null => String::new(),
+        other => serde_yaml::to_string(&other).map(|text| text.trim_end().to_owned()).unwrap_or_default(),
+    }
+}

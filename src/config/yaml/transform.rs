@@ -1,0 +1,161 @@
+//! Substitution and includes over a whole file: `${VAR}`, `$env`, `$file` and `$include`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::node::{Map, Node, Origin, Source, Value, parse};
+use super::substitution::{Substituted, substitute};
+use crate::config::Environment;
+use crate::config::mistake::Mistakes;
+
+/// How deep files may include files; a file that includes itself ends here.
+const MAX_INCLUDES: usize = 16;
+
+/// A key or element that went away because a variable has no value.
+#[derive(Debug)]
+pub(in crate::config) struct Unset {
+    /// What went away.
+    pub(in crate::config) origin: Origin,
+    /// The variable.
+    pub(in crate::config) variable: String,
+}
+
+/// Turns what a file says into what it means.
+pub(in crate::config) struct Transform<'a> {
+    /// Where variables come from.
+    pub(in crate::config) environment: &'a Environment,
+    /// Where mistakes go.
+    pub(in crate::config) mistakes: &'a Mistakes,
+    /// What was dropped for want of a variable.
+    pub(in crate::config) unset: Vec<Unset>,
+}
+
+/// Where an include is looked for.
+#[derive(Clone)]
+struct Place {
+    directory: PathBuf,
+    depth: usize,
+}
+
+impl Transform<'_> {
+    /// Transforms a file's content; includes are relative to `directory`.
+    pub(in crate::config) fn file(&mut self, root: Node, directory: &Path) -> Node {
+        let origin = root.origin.clone();
+        let place = Place { directory: directory.to_owned(), depth: 0 };
+        self.apply(root, &place).unwrap_or(Node { value: Value::Map(Map::new()), origin })
+    }
+
+    /// `None` is "undefined": the key or element goes away.
+    fn apply(&mut self, node: Node, place: &Place) -> Option<Node> {
+        match &node.value {
+            Value::Text(text) => {
+                let text = self.substitute(text, &node.origin)?;
+                Some(node.text_here(text))
+            }
+            Value::Map(map) => match map.keys().find(|key| key.starts_with('$')) {
+                Some(key) => {
+                    let (node, place) = self.include(key, map, &node, place)?;
+                    // Like Backstage: what was included is not substituted itself, but what is below it is.
+                    Some(self.apply_below(node, &place))
+                }
+                None => Some(self.apply_below(node, place)),
+            },
+            _ => Some(self.apply_below(node, place)),
+        }
+    }
+
+    fn apply_below(&mut self, node: Node, place: &Place) -> Node {
+        let value = match node.value {
+            Value::List(list) => Value::List(list.into_iter().filter_map(|node| self.apply(node, place)).collect()),
+            Value::Map(map) => {
+                Value::Map(map.into_iter().filter_map(|(key, node)| Some((key, self.apply(node, place)?))).collect())
+            }
+            other => other,
+        };
+        Node { value, origin: node.origin }
+    }
+
+    fn substitute(&mut self, text: &str, origin: &Origin) -> Option<String> {
+        match substitute(text, self.environment) {
+            Substituted::Text(text) => Some(text),
+            Substituted::Unset(variable) => {
+                self.unset.push(Unset { origin: origin.clone(), variable });
+                None
+            }
+        }
+    }
+
+    /// Follows `$env`, `$file` or `$include`. `None` is "undefined".
+    fn include(&mut self, key: &str, map: &Map, node: &Node, place: &Place) -> Option<(Node, Place)> {
+        let broken = |place: &Place| Some((Node { value: Value::Broken, origin: node.origin.clone() }, place.clone()));
+        if map.len() != 1 {
+            self.mistakes.add(&node.origin, format!("{key} has other keys beside it; it must stand alone"));
+            return broken(place);
+        }
+        let Some(Value::Text(argument)) = map.get(key).map(|node| &node.value) else {
+            self.mistakes.add(&node.origin, format!("{key} expects text"));
+            return broken(place);
+        };
+        let argument = match substitute(argument, self.environment) {
+            Substituted::Text(argument) => argument,
+            Substituted::Unset(variable) => {
+                self.mistakes.add(&node.origin, format!("{key} needs the variable {variable}, which is not set"));
+                return broken(place);
+            }
+        };
+        let outcome = match key {
+            "$env" => match self.environment.get(&argument) {
+                Some(value) => Ok((node.text_here(value.trim()), place.clone())),
+                None => {
+                    self.unset.push(Unset { origin: node.origin.clone(), variable: argument });
+                    return None;
+                }
+            },
+            "$file" => {
+                read(&place.directory.join(&argument)).map(|text| (node.text_here(text.trim_end()), place.clone()))
+            }
+            "$include" => match included(&argument, place) {
+                Ok(None) => return None,
+                Ok(Some(found)) => Ok(found),
+                Err(problem) => Err(problem),
+            },
+            _ => Err(format!("{key} is not an include; expected $env, $file or $include")),
+        };
+        match outcome {
+            Ok(found) => Some(found),
+            Err(problem) => {
+                self.mistakes.add(&node.origin, problem);
+                broken(place)
+            }
+        }
+    }
+}
+
+/// What `file.yaml#a.b` leads to; `None` when the file has nothing at that path.
+fn included(argument: &str, place: &Place) -> Result<Option<(Node, Place)>, String> {
+    let (file, below) = argument.split_once('#').unwrap_or((argument, ""));
+    let path = place.directory.join(file);
+    if !matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json")) {
+        return Err(format!("$include of {file}: expected a .yaml, .yml or .json file"));
+    }
+    if place.depth == MAX_INCLUDES {
+        return Err(format!("$include of {file}: more than {MAX_INCLUDES} files deep; does it include itself?"));
+    }
+    let source = Arc::new(Source { name: path.display().to_string(), text: read(&path)? });
+    let mut node = parse(source).map_err(|error| format!("$include of {file}: not valid YAML: {error}"))?;
+    for key in below.split('.').filter(|_| !below.is_empty()) {
+        let Value::Map(mut map) = node.value else {
+            return Err(format!("$include of {argument}: {} is not a mapping", node.origin.dotted()));
+        };
+        match map.remove(key) {
+            Some(found) => node = found,
+            None => return Ok(None),
+        }
+    }
+    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(Some((node, Place { directory, depth: place.depth + 1 })))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}

@@ -1,0 +1,90 @@
+//! What is counted for each PostgreSQL server and for its pools.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::family::Families;
+use super::guard::{ResultCounters, StateGauges};
+use super::label::{self, Capped, ConnectResult, ServerState};
+
+/// The numbers of one PostgreSQL server.
+pub struct ServerMetrics {
+    /// The value of the label `server`.
+    pub address: Box<str>,
+    connects: ResultCounters<ConnectResult>,
+    vecs: Arc<ServerVecs>,
+    pools: Capped<PoolMetrics>,
+}
+
+impl ServerMetrics {
+    pub(super) fn new(address: &str, vecs: Arc<ServerVecs>, max_databases: usize) -> Self {
+        Self {
+            address: address.into(),
+            connects: ResultCounters::new(|result| vecs.connects.with_label_values(&[address, result])),
+            vecs,
+            pools: Capped::new(max_databases),
+        }
+    }
+
+    /// Counts an attempt to connect that ended.
+    pub fn connect(&self, result: ConnectResult) {
+        self.connects.count(result);
+    }
+
+    /// The metrics of the pools of one physical database on this server.
+    pub fn pool(&self, database: &str) -> Arc<PoolMetrics> {
+        let gauges = &self.vecs.connections;
+        self.pools.get(&label::name(database), |database| PoolMetrics {
+            database: database.into(),
+            connections: StateGauges::new(|state| gauges.with_label_values(&[&*self.address, database, state])),
+        })
+    }
+}
+
+/// The numbers of one physical database's pools; two logins on one database share them.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    /// The value of the label `database`.
+    pub database: Box<str>,
+    /// Server connections, by what they are doing.
+    pub connections: StateGauges<ServerState>,
+}
+
+/// The families that have the label `server`.
+pub(super) struct ServerVecs {
+    connects: IntCounterVec,
+    connections: IntGaugeVec,
+}
+
+impl ServerVecs {
+    pub(super) fn new(families: &Families<'_>) -> Self {
+        Self {
+            connects: families.counters("greenroom_server_connects_total"),
+            connections: families.gauges("greenroom_server_connections"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::{ConnectResult, Metrics, ServerState};
+
+    #[test]
+    fn a_server_connection_is_counted_where_it_leads_to_until_it_is_gone() {
+        let metrics = Metrics::new(5);
+        let pool = metrics.pool("db:5432", "backstage");
+        metrics.server("db:5432").connect(ConnectResult::Ok);
+        let mut connection = pool.connections.enter(ServerState::Opening);
+        connection.set(ServerState::Leased);
+
+        let series = "greenroom_server_connections{database=\"backstage\",server=\"db:5432\",state=\"leased\"}";
+        let text = metrics.encode();
+        assert!(text.contains(&format!("{series} 1\n")), "{text}");
+        assert!(text.contains("greenroom_server_connects_total{result=\"ok\",server=\"db:5432\"} 1\n"), "{text}");
+
+        drop(connection);
+        assert!(metrics.encode().contains(&format!("{series} 0\n")));
+        assert_eq!(metrics.pool("db:5432", "backstage").connections.total(), 0);
+    }
+}

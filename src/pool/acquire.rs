@@ -1,0 +1,129 @@
+//! Waiting for a lease.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::error::AcquireError;
+use super::lease::Lease;
+use super::scheduler::{Grant, Scheduler};
+use super::{Member, Parameters, opening};
+use crate::metrics::GaugeGuard;
+use crate::server::Dress;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Any server of the pool.
+    Shared,
+    /// A server of the session's own, opened with these startup parameters and never lent to anybody else.
+    Private {
+        /// Names and values, as a client would send them.
+        startup: Vec<(String, String)>,
+        /// What the server is dressed in once it is open.
+        dress: Dress,
+    },
+}
+
+/// A wait for a lease. Dropping it leaves the queue, and gives back what had just been given.
+pub struct Acquire(Pin<Box<dyn Future<Output = Result<(Lease, Option<Parameters>), AcquireError>> + Send>>);
+
+impl std::fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acquire")
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<(Lease, Option<Parameters>), AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Member {
+    /// Lends an idle server at once, if there is one and nobody waits for it.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<Lease> {
+        // A server that died while idle is closed by its lease; the next one may be well.
+        loop {
+            let (borrowed, seat) = self.pool.scheduler.try_shared(self.pool.index, self.plugin_index)?;
+            let mut lease = Lease::shared(self, borrowed, seat);
+            if lease.is_alive() {
+                self.metrics.acquire_seconds.observe(0.0);
+                return Some(lease);
+            }
+            lease.close("server_ended");
+        }
+    }
+
+    /// Waits for a lease, in order, for at most the acquire timeout. The reported settings come with a private server.
+    pub fn acquire(&self, kind: Kind) -> Acquire {
+        let member = self.clone();
+        Acquire(Box::pin(async move {
+            let began = Instant::now();
+            let waiting = GaugeGuard::new(&member.metrics.acquire_waiting);
+            let result = timeout_at(began + member.limits.acquire_timeout, member.granted(kind)).await;
+            drop(waiting);
+            member.metrics.acquire_seconds.observe(began.elapsed().as_secs_f64());
+            result.unwrap_or_else(|_| {
+                member.metrics.acquire_timeouts.inc();
+                Err(member.timed_out())
+            })
+        }))
+    }
+
+    async fn granted(&self, kind: Kind) -> Result<(Lease, Option<Parameters>), AcquireError> {
+        match kind {
+            Kind::Shared => loop {
+                let mut lease = match self.queue(false).await? {
+                    Grant::Shared(borrowed, seat) => Lease::shared(self, borrowed, seat),
+                    Grant::Room(..) => unreachable!("a shared server was asked for"),
+                };
+                if lease.is_alive() {
+                    return Ok((lease, None));
+                }
+                lease.close("server_ended");
+            },
+            Kind::Private { startup, dress } => {
+                let Grant::Room(slot, seat) = self.queue(true).await? else {
+                    unreachable!("room was asked for");
+                };
+                let opened = opening::private(&self.pool, &self.limits, &startup, dress, slot).await;
+                let (entry, parameters) = opened.map_err(|error| AcquireError::Open(Arc::new(error)))?;
+                Ok((Lease::private(self, entry, seat), Some(parameters)))
+            }
+        }
+    }
+
+    async fn queue(&self, private: bool) -> Result<Grant, AcquireError> {
+        let scheduler = &self.pool.scheduler;
+        let (id, receive) = scheduler.wait(self.pool.index, self.plugin_index, private);
+        let _place = Place { scheduler, id };
+        receive.await.unwrap_or(Err(AcquireError::Closed))
+    }
+
+    fn timed_out(&self) -> AcquireError {
+        AcquireError::TimedOut {
+            plugin: self.plugin.clone(),
+            waited: self.limits.acquire_timeout,
+            usage: self.pool.scheduler.usage(self.plugin_index),
+            source: self.pool.scheduler.failure(self.pool.index),
+        }
+    }
+}
+
+/// A place in the queue, left when dropped.
+struct Place<'a> {
+    scheduler: &'a Arc<Scheduler>,
+    id: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.scheduler.leave(self.id);
+    }
+}

@@ -1,0 +1,94 @@
+//! A server with its place under the ceiling, its age, and its end.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+
+use super::Pool;
+use super::slot::Slot;
+use crate::metrics::{InState, ServerState};
+use crate::protocol::{Backend, frame, message};
+use crate::server::Server;
+
+/// The longest message an idle server may send unasked, in bytes.
+const MAX_UNASKED_BYTES: u32 = 64 << 10;
+
+/// A server of a pool.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) server: Server,
+    pub(super) slot: Slot,
+    pub(super) idle_since: Instant,
+    pub(super) expires: Instant,
+    pub(super) state: InState<ServerState>,
+    pub(super) destroy_timeout: Duration,
+}
+
+impl Entry {
+    /// Whether an idle server has ended, or said something that only a server about to end says. No system call while
+    /// nothing has come.
+    pub(super) fn is_dead(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.server.stream.poll_read_ready(&mut cx).is_pending() {
+            return false;
+        }
+        let mut bytes = [0; 4096];
+        let mut read = ReadBuf::new(&mut bytes);
+        match std::pin::Pin::new(&mut self.server.stream).poll_read(&mut cx, &mut read) {
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => true,
+            Poll::Ready(Ok(())) => read.filled().is_empty() || !is_idle_talk(read.filled()),
+        }
+    }
+
+    /// Ends the connection in the background; the slot comes back when the server has closed its end, or after the
+    /// destroy timeout.
+    pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: &'static str) {
+        pool.all_metrics.closed(reason);
+        tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason, "server connection closed");
+        self.state.set(ServerState::Closing);
+        let closing = pool.scheduler.closing();
+        // Outside a runtime (the process is ending) dropping the socket is all that can be done.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = timeout(self.destroy_timeout, farewell(&mut self.server)).await;
+                drop(self);
+                drop(closing);
+            });
+        }
+    }
+}
+
+/// Stops what the server may still be doing, says goodbye, and waits for its end of the connection.
+async fn farewell(server: &mut Server) {
+    let mut goodbye = Vec::new();
+    message::terminate(&mut goodbye);
+    if server.stream.write_all(&goodbye).await.is_err() || server.stream.flush().await.is_err() {
+        return;
+    }
+    let mut nothing = [0; 4096];
+    // A busy server reads the goodbye only after its statement: it is cancelled once it has not closed at once.
+    let quick = async { while server.stream.read(&mut nothing).await.is_ok_and(|len| len > 0) {} };
+    if timeout(Duration::from_millis(50), quick).await.is_ok() {
+        return;
+    }
+    let _ = Arc::clone(&server.cancel).begin().send().await;
+    while server.stream.read(&mut nothing).await.is_ok_and(|len| len > 0) {}
+}
+
+/// Whether these are whole messages that a healthy idle server may send: notices and changed settings.
+fn is_idle_talk(bytes: &[u8]) -> bool {
+    let mut buf = BytesMut::from(bytes);
+    loop {
+        match frame::take(&mut buf, MAX_UNASKED_BYTES) {
+            Ok(Some(frame)) if [Backend::NOTICE, Backend::PARAMETER_STATUS].contains(&Backend(frame.tag)) => {}
+            Ok(None) => return buf.is_empty(),
+            _ => return false,
+        }
+    }
+}
+

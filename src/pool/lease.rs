@@ -1,0 +1,129 @@
+//! A server on loan to one session.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::entry::Entry;
+use super::slot::Seat;
+use super::store::Borrowed;
+use super::{Member, Pool};
+use crate::metrics::{GaugeGuard, ServerState};
+use crate::server::Server;
+
+/// A server on loan to one session. It goes back with [`Self::release`] or ends with [`Self::close`]; dropped without
+/// either it ends, because nobody said that it is clean.
+#[derive(Debug)]
+pub struct Lease {
+    held: Option<Held>,
+    seat: Option<Seat>,
+    pool: Arc<Pool>,
+    _counted: GaugeGuard,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// From the pool's store.
+    Shared(Borrowed),
+    /// Opened for this session alone.
+    Private(Box<Entry>),
+}
+
+impl Lease {
+    pub(super) fn shared(member: &Member, mut borrowed: Borrowed, seat: Seat) -> Self {
+        if let Some(entry) = &mut borrowed.0 {
+            entry.state.set(ServerState::Leased);
+        }
+        Self::new(member, Held::Shared(borrowed), seat)
+    }
+
+    pub(super) fn private(member: &Member, entry: Box<Entry>, seat: Seat) -> Self {
+        Self::new(member, Held::Private(entry), seat)
+    }
+
+    fn new(member: &Member, held: Held, seat: Seat) -> Self {
+        let counted = GaugeGuard::new(&member.metrics.leases);
+        Self { held: Some(held), seat: Some(seat), pool: Arc::clone(&member.pool), _counted: counted }
+    }
+
+    fn entry(&mut self) -> &mut Entry {
+        match &mut self.held {
+            Some(Held::Shared(borrowed)) => borrowed.0.as_mut().expect("only close empties the shell"),
+            Some(Held::Private(entry)) => entry,
+            None => unreachable!("release and close consume the lease"),
+        }
+    }
+
+    /// The server.
+    #[inline]
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.entry().server
+    }
+
+    pub(super) fn is_alive(&mut self) -> bool {
+        !self.entry().is_dead()
+    }
+
+    /// Whether the server was opened for this session alone.
+    pub fn is_private(&self) -> bool {
+        matches!(self.held, Some(Held::Private(_)))
+    }
+
+    /// The pool it came from.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Gives a clean server back. The caller has made sure that no cancel can begin any more; one that is on its way is
+    /// waited for in the background, and so is the end of a server that is too old or private.
+    pub fn release(mut self) {
+        let now = Instant::now();
+        if self.is_private() {
+            return self.close("private");
+        }
+        if self.entry().expires <= now {
+            return self.close("lifetime");
+        }
+        self.entry().idle_since = now;
+        if self.entry().server.cancel.is_cancelling() {
+            tokio::spawn(async move {
+                self.entry().server.cancel.clone().settled().await;
+                self.back_to_the_pool();
+            });
+            return;
+        }
+        self.back_to_the_pool();
+    }
+
+    #[inline]
+    fn back_to_the_pool(mut self) {
+        self.entry().state.set(ServerState::Idle);
+        if let (Some(Held::Shared(borrowed)), Some(seat)) = (self.held.take(), self.seat.take()) {
+            self.pool.scheduler.give_back(self.pool.index, borrowed, seat);
+        }
+    }
+
+    /// Ends the server. The reason is one of those in docs/metrics.md.
+    pub fn close(mut self, reason: &'static str) {
+        self.end(reason);
+    }
+
+    fn end(&mut self, reason: &'static str) {
+        match self.held.take() {
+            Some(Held::Shared(mut borrowed)) => {
+                if let Some(entry) = borrowed.0.take() {
+                    entry.close(&self.pool, reason);
+                }
+                self.pool.scheduler.leased_server_left(self.pool.index, borrowed);
+            }
+            Some(Held::Private(entry)) => entry.close(&self.pool, reason),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end("abandoned");
+    }
+}

@@ -1,0 +1,172 @@
+//! Who is lent a server, and when.
+//!
+//! One [`scheduler`] per PostgreSQL server owns every waiter, every slot under the ceiling and every decision to open or
+//! to close. A [`Pool`] is the idle servers of one (address, database, login), kept in bb8; a [`Member`] is one plugin's
+//! right to borrow from a pool; a [`Lease`] is a server on loan.
+//!
+//! - [`scheduler`]: order, limits, the ceiling.
+//! - [`store`]: idle servers, in bb8.
+//! - [`entry`]: a server with its slot, its age and its end.
+//! - [`lease`]: the loan.
+//! - [`acquire`]: waiting for one.
+//! - [`opening`]: connecting.
+//! - [`reaper`]: closing what is idle, old or dead.
+
+pub mod acquire;
+mod entry;
+pub mod error;
+pub mod lease;
+mod opening;
+mod reaper;
+mod scheduler;
+mod slot;
+mod store;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+
+pub use acquire::{Acquire, Kind};
+pub use error::AcquireError;
+pub use lease::Lease;
+use scheduler::Scheduler;
+use store::Store;
+
+use crate::config::{PoolLimits, ServerAddress, ServerEndpoint};
+use crate::metrics::{Metrics, PluginMetrics, PoolMetrics, ServerMetrics};
+use crate::net::TlsError;
+use crate::route::{PluginId, PoolKey, Route};
+use crate::server::{Connector, DatabaseFacts};
+
+/// The settings a server reported when it logged in, in its own spelling and order.
+pub type Parameters = Arc<[(Box<str>, Box<str>)]>;
+
+/// The idle servers of one (address, physical database, login), and what is known of them.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its place in the scheduler.
+    index: usize,
+    key: PoolKey,
+    connector: Arc<Connector>,
+    scheduler: Arc<Scheduler>,
+    store: Arc<Store>,
+    /// What the database's own code may do.
+    pub facts: Arc<DatabaseFacts>,
+    /// What the newest connection reported; `None` before the first.
+    parameters: RwLock<Option<Parameters>>,
+    /// The search_path its servers start with, in schema division: nothing at all, so that whatever escapes the dress
+    /// fails instead of landing in somebody else's schema.
+    schema_division: bool,
+    metrics: Arc<PoolMetrics>,
+    server_metrics: Arc<ServerMetrics>,
+    all_metrics: Arc<Metrics>,
+}
+
+impl Pool {
+    /// What the newest connection of the pool reported at login; `None` before the first.
+    pub fn parameters(&self) -> Option<Parameters> {
+        self.parameters.read().clone()
+    }
+}
+
+/// One plugin's right to borrow from a pool.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The pool it borrows from.
+    pub pool: Arc<Pool>,
+    /// The plugin's place in the scheduler.
+    plugin_index: usize,
+    /// Whose right it is.
+    pub plugin: PluginId,
+    /// The plugin's numbers.
+    pub metrics: Arc<PluginMetrics>,
+    limits: PoolLimits,
+}
+
+/// Every pool and every scheduler of one proxy.
+#[derive(Debug)]
+pub struct Pools {
+    max_server_connections: u32,
+    metrics: Arc<Metrics>,
+    known: Mutex<Known>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    schedulers: HashMap<ServerAddress, Arc<Scheduler>>,
+    pools: HashMap<(PoolKey, bool), Arc<Pool>>,
+    facts: HashMap<(ServerAddress, Arc<str>), Arc<DatabaseFacts>>,
+}
+
+impl Pools {
+    /// No pool yet; each PostgreSQL server will get at most `max_server_connections` connections.
+    pub fn new(max_server_connections: u32, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { max_server_connections, metrics, known: Mutex::default(), stop: CancellationToken::new() })
+    }
+
+    /// The right of `route`'s plugin to borrow; makes its pool and its scheduler if they are new.
+    ///
+    /// # Errors
+    /// TLS settings that cannot be honoured.
+    pub fn member(&self, route: &Route) -> Result<Member, TlsError> {
+        let pool = self.pool(route)?;
+        let plugin_index = pool.scheduler.join(pool.index, &route.plugin, &route.limits);
+        Ok(Member {
+            metrics: self.metrics.plugin(route.plugin.as_str()),
+            plugin: route.plugin.clone(),
+            limits: route.limits.clone(),
+            plugin_index,
+            pool,
+        })
+    }
+
+    fn pool(&self, route: &Route) -> Result<Arc<Pool>, TlsError> {
+        let (key, schema_division) = (route.target.pool_key(), route.target.schema.is_some());
+        let mut known = self.known.lock();
+        if let Some(pool) = known.pools.get(&(key.clone(), schema_division)) {
+            return Ok(Arc::clone(pool));
+        }
+        let endpoint = ServerEndpoint::clone(&route.target.server);
+        let address = endpoint.address.clone();
+        let server_metrics = self.metrics.server(&address.to_string());
+        let scheduler = known
+            .schedulers
+            .entry(address.clone())
+            .or_insert_with(|| Scheduler::new(self.max_server_connections, self.stop.child_token()));
+        let scheduler = Arc::clone(scheduler);
+        let facts = known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
+        let facts = Arc::clone(facts);
+        let connector = Arc::new(Connector::new(endpoint, route.target.login.clone())?);
+        let pool = Arc::new_cyclic(|weak: &Weak<Pool>| {
+            let store = Arc::new(Store::new(weak.clone()));
+            Pool {
+            index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &route.limits),
+            metrics: server_metrics.pool(&route.target.database),
+            parameters: RwLock::new(None),
+            all_metrics: Arc::clone(&self.metrics),
+            key: key.clone(),
+            server_metrics,
+            schema_division,
+            connector,
+            scheduler,
+            store,
+            facts,
+        }});
+        known.pools.insert((key, schema_division), Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// Refuses every waiter from now on, closes every idle server, and waits until the servers have closed their ends,
+    /// each for at most its destroy timeout.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let schedulers: Vec<_> = self.known.lock().schedulers.values().cloned().collect();
+        for scheduler in schedulers {
+            // Dropping this while it waits leaves closing tasks that end by their own time limit.
+            scheduler.close().await;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Opens connections: shared ones for a pool, private ones for a single session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::{Instant, timeout};
+
+use super::entry::Entry;
+use super::error::OpenError;
+use super::slot::Slot;
+use super::{Parameters, Pool};
+use crate::config::PoolLimits;
+use crate::metrics::{ConnectResult, ServerState};
+use crate::server::{CancelTarget, Dress, Server};
+
+/// What a server of ours calls itself until it is dressed for a session.
+const OWN_NAME: &str = "greenroom";
+
+/// Opens a server for the pool. The scheduler has counted its slot.
+pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, OpenError> {
+    // In schema division nothing is found where no schema was named: what escapes the dress fails, and lands nowhere.
+    let startup: &[(&str, &str)] = match pool.schema_division {
+        true => &[("application_name", OWN_NAME), ("search_path", "")],
+        false => &[("application_name", OWN_NAME)],
+    };
+    let limits = pool.scheduler.pool_limits(pool.index);
+    let dress = Dress { search_path: None, application_name: OWN_NAME.into() };
+    let slot = Slot::counted(Arc::clone(&pool.scheduler));
+    let (mut entry, parameters) = open(pool, &limits, startup, dress, slot).await?;
+    let asked = timeout(limits.create_timeout, pool.facts.ask(&mut entry.server)).await;
+    asked.map_err(|_| timed_out(pool, limits.create_timeout))??;
+    *pool.parameters.write() = Some(parameters);
+    entry.state.set(ServerState::Idle);
+    Ok(entry)
+}
+
+/// Opens a server that only one session will use, with its own startup parameters.
+pub(super) async fn private(
+    pool: &Pool,
+    limits: &PoolLimits,
+    startup: &[(String, String)],
+    dress: Dress,
+    slot: Slot,
+) -> Result<(Box<Entry>, Parameters), OpenError> {
+    let startup: Vec<_> = startup.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let (mut entry, parameters) = open(pool, limits, &startup, dress, slot).await?;
+    entry.state.set(ServerState::Leased);
+    Ok((entry, parameters))
+}
+
+async fn open(
+    pool: &Pool,
+    limits: &PoolLimits,
+    startup: &[(&str, &str)],
+    dress: Dress,
+    slot: Slot,
+) -> Result<(Box<Entry>, Parameters), OpenError> {
+    let state = pool.metrics.connections.enter(ServerState::Opening);
+    let connected = timeout(limits.create_timeout, pool.connector.connect(&pool.key.database, startup)).await;
+    let connected = match connected {
+        Ok(Ok(connected)) => {
+            pool.server_metrics.connect(ConnectResult::Ok);
+            connected
+        }
+        Ok(Err(error)) => {
+            pool.server_metrics.connect(ConnectResult::Failed);
+            return Err(error.into());
+        }
+        Err(_) => {
+            pool.server_metrics.connect(ConnectResult::Timeout);
+            return Err(timed_out(pool, limits.create_timeout));
+        }
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
+    let parameters = connected.parameters.iter().map(|(name, value)| (text(name), text(value))).collect();
+    let cancel = CancelTarget::new(Arc::clone(&pool.connector), connected.pid, connected.secret);
+    let now = Instant::now();
+    let entry = Entry {
+        server: Server { stream: connected.stream, dress, cancel },
+        slot,
+        idle_since: now,
+        expires: now + jittered(limits.max_connection_lifetime),
+        state,
+        destroy_timeout: limits.destroy_timeout,
+    };
+    Ok((Box::new(entry), parameters))
+}
+
+fn timed_out(pool: &Pool, limit: Duration) -> OpenError {
+    OpenError::TimedOut { address: pool.key.address.to_string(), limit }
+}
+
+/// `lifetime` give or take a tenth, so that connections opened together do not end together.
+fn jittered(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(rand::rng().random_range(0.9..=1.1))
+}

@@ -1,0 +1,478 @@
+//! Decides who is lent a server next: order, limits, and the ceiling of one PostgreSQL server.
+//!
+//! Every decision is taken under one lock in [`Core::dispatch`], in the order of arrival. What follows from it (waking a
+//! client, opening, closing) happens after the lock is released.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Pool;
+use super::entry::Entry;
+use super::error::{AcquireError, OpenError, Usage};
+use super::slot::{Seat, Slot};
+use super::store::{Borrowed, Shell, Store};
+use crate::config::PoolLimits;
+use crate::route::PluginId;
+
+/// What a waiter is given.
+#[derive(Debug)]
+pub(super) enum Grant {
+    /// An idle server of the pool.
+    Shared(Borrowed, Seat),
+    /// Room for a connection of its own.
+    Room(Slot, Seat),
+}
+
+/// One per PostgreSQL server.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    core: Mutex<Core>,
+    /// Told whenever a connection has ended.
+    ended: Notify,
+    stop: CancellationToken,
+}
+
+/// Everything that is decided together.
+#[derive(Debug)]
+struct Core {
+    ceiling: u32,
+    /// Connections of any kind: leased, idle, opening, closing.
+    used: u32,
+    /// Those of `used` that are being closed.
+    closing: u32,
+    waiters: VecDeque<Waiter>,
+    pools: Vec<PoolState>,
+    plugins: Vec<PluginState>,
+    plugin_index: HashMap<PluginId, usize>,
+    next_id: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct PoolState {
+    pool: Weak<Pool>,
+    store: Arc<Store>,
+    limits: PoolLimits,
+    opening: u32,
+    /// Lent out now.
+    leased: u32,
+    /// After a failed connect none is tried before this.
+    retry_at: Option<Instant>,
+    /// The last failure, for waiters that are not told at once.
+    failure: Option<Arc<OpenError>>,
+}
+
+#[derive(Debug)]
+struct PluginState {
+    id: PluginId,
+    leases: u32,
+    max: u32,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    pool: usize,
+    plugin: usize,
+    private: bool,
+    give: oneshot::Sender<Result<Grant, AcquireError>>,
+}
+
+/// What has to happen once the lock is released.
+#[derive(Debug, Default)]
+struct Work {
+    give: Vec<(oneshot::Sender<Result<Grant, AcquireError>>, Result<Grant, AcquireError>)>,
+    open: Vec<Arc<Pool>>,
+    close: Vec<(Box<Entry>, Arc<Pool>)>,
+    retry: Option<Instant>,
+}
+
+impl Scheduler {
+    pub(super) fn new(ceiling: u32, stop: CancellationToken) -> Arc<Self> {
+        let core = Core {
+            ceiling,
+            used: 0,
+            closing: 0,
+            waiters: VecDeque::new(),
+            pools: Vec::new(),
+            plugins: Vec::new(),
+            plugin_index: HashMap::new(),
+            next_id: 0,
+            closed: false,
+        };
+        let scheduler = Arc::new(Self { core: Mutex::new(core), ended: Notify::new(), stop });
+        super::reaper::start(&scheduler);
+        scheduler
+    }
+
+    /// A pool more; returns its place.
+    pub(super) fn add_pool(&self, store: Arc<Store>, pool: Weak<Pool>, limits: &PoolLimits) -> usize {
+        let mut core = self.core.lock();
+        let limits = limits.clone();
+        core.pools.push(PoolState { pool, store, limits, opening: 0, leased: 0, retry_at: None, failure: None });
+        core.pools.len() - 1
+    }
+
+    /// A plugin borrows from a pool; returns the plugin's place. A shared pool keeps the largest floor and the longest
+    /// times of those who borrow from it.
+    pub(super) fn join(&self, pool: usize, plugin: &PluginId, limits: &PoolLimits) -> usize {
+        let mut core = self.core.lock();
+        let shared = &mut core.pools[pool].limits;
+        shared.min = shared.min.max(limits.min);
+        shared.idle_timeout = shared.idle_timeout.max(limits.idle_timeout);
+        shared.create_timeout = shared.create_timeout.max(limits.create_timeout);
+        shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
+        let next = core.plugins.len();
+        let index = *core.plugin_index.entry(plugin.clone()).or_insert(next);
+        if index == next {
+            core.plugins.push(PluginState { id: plugin.clone(), leases: 0, max: limits.max });
+        }
+        core.plugins[index].max = limits.max;
+        index
+    }
+
+    pub(super) fn pool_limits(&self, pool: usize) -> PoolLimits {
+        self.core.lock().pools[pool].limits.clone()
+    }
+
+    /// Lends an idle server if nobody waits.
+    #[inline]
+    pub(super) fn try_shared(self: &Arc<Self>, pool: usize, plugin: usize) -> Option<(Borrowed, Seat)> {
+        let mut core = self.core.lock();
+        if !core.waiters.is_empty() || core.closed || core.plugins[plugin].leases >= core.plugins[plugin].max {
+            return None;
+        }
+        let borrowed = core.pools[pool].store.take()?;
+        core.pools[pool].leased += 1;
+        core.plugins[plugin].leases += 1;
+        Some((borrowed, Seat::counted(Arc::clone(self), plugin)))
+    }
+
+    /// Joins the queue. The answer comes through the receiver; the number is for [`Self::leave`].
+    pub(super) fn wait(
+        self: &Arc<Self>,
+        pool: usize,
+        plugin: usize,
+        private: bool,
+    ) -> (u64, oneshot::Receiver<Result<Grant, AcquireError>>) {
+        let (give, receive) = oneshot::channel();
+        let id = self.decide(|core| {
+            let id = core.next_id;
+            core.next_id += 1;
+            core.waiters.push_back(Waiter { id, pool, plugin, private, give });
+            id
+        });
+        (id, receive)
+    }
+
+    /// Leaves the queue, if still in it.
+    pub(super) fn leave(self: &Arc<Self>, id: u64) {
+        self.decide(|core| core.waiters.retain(|waiter| waiter.id != id));
+    }
+
+    /// A healthy server comes back from a lease.
+    #[inline]
+    pub(super) fn give_back(self: &Arc<Self>, pool: usize, borrowed: Borrowed, seat: Seat) {
+        self.decide(|core| {
+            drop(borrowed);
+            core.pools[pool].leased -= 1;
+            core.plugins[seat.take_back()].leases -= 1;
+        });
+    }
+
+    /// A leased server of the pool is being closed; the empty shell leaves the store.
+    pub(super) fn leased_server_left(self: &Arc<Self>, pool: usize, shell: Borrowed) {
+        self.decide(|core| {
+            drop(shell);
+            core.pools[pool].leased -= 1;
+        });
+    }
+
+    pub(super) fn slot_came_back(self: &Arc<Self>) {
+        self.decide(|core| core.used -= 1);
+        self.ended.notify_waiters();
+    }
+
+    pub(super) fn seat_came_back(self: &Arc<Self>, plugin: usize) {
+        self.decide(|core| core.plugins[plugin].leases -= 1);
+    }
+
+    /// Counts a connection as closing until the guard is dropped.
+    pub(super) fn closing(self: &Arc<Self>) -> Closing {
+        self.core.lock().closing += 1;
+        Closing(Arc::clone(self))
+    }
+
+    /// Who holds what, for somebody who waited in vain.
+    pub(super) fn usage(&self, plugin: usize) -> Usage {
+        let core = self.core.lock();
+        let mut holders: Vec<_> =
+            core.plugins.iter().filter(|plugin| plugin.leases > 0).map(|held| (held.id.clone(), held.leases)).collect();
+        holders.sort_by_key(|(_, leases)| std::cmp::Reverse(*leases));
+        let PluginState { leases, max, .. } = core.plugins[plugin];
+        Usage { leases, max, used: core.used, ceiling: core.ceiling, holders }
+    }
+
+    /// The last failure to connect to the pool since a connect worked.
+    pub(super) fn failure(&self, pool: usize) -> Option<Arc<OpenError>> {
+        self.core.lock().pools[pool].failure.clone()
+    }
+
+    /// The shortest of the pools' reap intervals.
+    pub(super) fn reap_interval(&self) -> Duration {
+        let core = self.core.lock();
+        core.pools.iter().map(|pool| pool.limits.reap_interval).min().unwrap_or(Duration::from_secs(1))
+    }
+
+    /// Closes the idle servers that are dead or too old, and those idle for too long, longest first, down to the floor.
+    pub(super) fn reap(self: &Arc<Self>, now: Instant) {
+        let mut closed = Vec::new();
+        self.decide(|core| {
+            for state in &core.pools {
+                let Some(pool) = state.pool.upgrade() else { continue };
+                let mut total = state.leased + state.opening + state.store.len();
+                let (min, idle_timeout) = (state.limits.min, state.limits.idle_timeout);
+                let mut reasons = Vec::new();
+                let out = state.store.take_out(|entry| {
+                    let reason = if entry.is_dead() {
+                        "server_ended"
+                    } else if entry.expires <= now {
+                        "lifetime"
+                    } else if total > min && now.duration_since(entry.idle_since) >= idle_timeout {
+                        "idle"
+                    } else {
+                        return false;
+                    };
+                    total -= 1;
+                    reasons.push(reason);
+                    true
+                });
+                closed.extend(out.into_iter().zip(reasons).map(|(entry, reason)| (entry, Arc::clone(&pool), reason)));
+            }
+        });
+        for (entry, pool, reason) in closed {
+            entry.close(&pool, reason);
+        }
+    }
+
+    /// Refuses every waiter, closes every idle server, and waits until no connection is left.
+    pub(super) async fn close(self: &Arc<Self>) {
+        let mut closed = Vec::new();
+        self.decide(|core| {
+            core.closed = true;
+            for state in &core.pools {
+                let Some(pool) = state.pool.upgrade() else { continue };
+                closed.extend(state.store.take_out(|_| true).into_iter().map(|entry| (entry, Arc::clone(&pool))));
+            }
+        });
+        for (entry, pool) in closed {
+            entry.close(&pool, "shutdown");
+        }
+        loop {
+            let ended = self.ended.notified();
+            if self.core.lock().used == 0 {
+                return;
+            }
+            // Every connection ends by a limit of its own: opening by the create timeout, closing by the destroy timeout.
+            ended.await;
+        }
+    }
+
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Changes something, decides what follows from it, and does that after the lock is released.
+    #[inline]
+    fn decide<T>(self: &Arc<Self>, change: impl FnOnce(&mut Core) -> T) -> T {
+        let (result, work) = {
+            let mut core = self.core.lock();
+            let result = change(&mut core);
+            let work = if core.waiters.is_empty() { None } else { Some(core.dispatch(self)) };
+            (result, work)
+        };
+        if let Some(work) = work {
+            self.carry_out(work);
+        }
+        result
+    }
+
+    fn carry_out(self: &Arc<Self>, work: Work) {
+        for (give, what) in work.give {
+            // A waiter that has just left drops what it was given, which gives it back.
+            drop(give.send(what));
+        }
+        for (entry, pool) in work.close {
+            entry.close(&pool, "evicted");
+        }
+        for pool in work.open {
+            tokio::spawn(Arc::clone(self).open(pool));
+        }
+        if let Some(at) = work.retry {
+            let scheduler = Arc::clone(self);
+            tokio::spawn(async move {
+                sleep_until(at).await;
+                scheduler.decide(|_| ());
+            });
+        }
+    }
+
+    /// Opens one server for the pool, whose slot is counted, and puts it into the store.
+    async fn open(self: Arc<Self>, pool: Arc<Pool>) {
+        let opened = pool.store.open().await;
+        let index = pool.index;
+        self.decide(|core| {
+            core.pools[index].opening -= 1;
+            match opened {
+                Ok(Shell(None)) => {}
+                Ok(shell) => {
+                    core.pools[index].failure = None;
+                    core.pools[index].retry_at = None;
+                    pool.store.add(shell);
+                }
+                Err(error) => core.open_failed(index, Arc::new(error)),
+            }
+        });
+    }
+}
+
+impl Core {
+    /// Serves the queue in order, as far as limits allow. Whoever cannot be served now does not keep those behind from
+    /// what he could not have used.
+    fn dispatch(&mut self, scheduler: &Arc<Scheduler>) -> Work {
+        let mut work = Work::default();
+        if self.closed {
+            work.give.extend(self.waiters.drain(..).map(|waiter| (waiter.give, Err(AcquireError::Closed))));
+            return work;
+        }
+        let now = Instant::now();
+        // Connections on their way, and room about to be free, that no waiter before has been promised.
+        let mut opening: Vec<u32> = self.pools.iter().map(|pool| pool.opening).collect();
+        let mut promised: Vec<u32> = vec![0; self.plugins.len()];
+        let mut soon = self.closing;
+        let mut at = 0;
+        while let Some(waiter) = self.waiters.get(at) {
+            let (pool, plugin, private) = (waiter.pool, waiter.plugin, waiter.private);
+            if self.plugins[plugin].leases + promised[plugin] >= self.plugins[plugin].max {
+                at += 1;
+                continue;
+            }
+            let grant = match private {
+                true if self.used < self.ceiling => {
+                    self.used += 1;
+                    Some(Grant::Room(Slot::counted(Arc::clone(scheduler)), Seat::counted(Arc::clone(scheduler), plugin)))
+                }
+                true => None,
+                false => self.pools[pool].store.take().map(|borrowed| {
+                    self.pools[pool].leased += 1;
+                    Grant::Shared(borrowed, Seat::counted(Arc::clone(scheduler), plugin))
+                }),
+            };
+            if let Some(grant) = grant {
+                self.plugins[plugin].leases += 1;
+                let waiter = self.waiters.remove(at).expect("it was just looked at");
+                work.give.push((waiter.give, Ok(grant)));
+                continue;
+            }
+            if self.promise(pool, private, now, &mut opening, &mut soon, &mut work) {
+                promised[plugin] += 1;
+            }
+            at += 1;
+        }
+        work
+    }
+
+    /// Sees to it that a waiter who cannot be served now will be: by a connection on its way, a new one, or room that an
+    /// idle one of another pool gives up. Whether anything is on its way.
+    fn promise(
+        &mut self,
+        pool: usize,
+        private: bool,
+        now: Instant,
+        opening: &mut [u32],
+        soon: &mut u32,
+        work: &mut Work,
+    ) -> bool {
+        if !private {
+            if opening[pool] > 0 {
+                opening[pool] -= 1;
+                return true;
+            }
+            if let Some(at) = self.pools[pool].retry_at.filter(|at| *at > now) {
+                work.retry = Some(work.retry.map_or(at, |earliest| earliest.min(at)));
+                return false;
+            }
+            if self.used < self.ceiling
+                && let Some(handle) = self.pools[pool].pool.upgrade()
+            {
+                self.used += 1;
+                self.pools[pool].opening += 1;
+                work.open.push(handle);
+                return true;
+            }
+        }
+        if *soon > 0 {
+            *soon -= 1;
+            return true;
+        }
+        let Some(victim) = self.longest_idle() else { return false };
+        work.close.push(victim);
+        true
+    }
+
+    /// Takes the server out that has been idle for longest, in whatever pool.
+    fn longest_idle(&mut self) -> Option<(Box<Entry>, Arc<Pool>)> {
+        let mut oldest: Option<(Instant, usize)> = None;
+        for (index, state) in self.pools.iter().enumerate() {
+            if state.store.len() == 0 {
+                continue;
+            }
+            state.store.take_out(|entry| {
+                if oldest.is_none_or(|(since, _)| entry.idle_since < since) {
+                    oldest = Some((entry.idle_since, index));
+                }
+                false
+            });
+        }
+        let (since, index) = oldest?;
+        let pool = self.pools[index].pool.upgrade()?;
+        let mut taken = false;
+        let mut out = self.pools[index].store.take_out(|entry| {
+            let this = !taken && entry.idle_since == since;
+            taken |= this;
+            this
+        });
+        out.pop().map(|entry| (entry, pool))
+    }
+
+    /// The first waiter for the pool is told at once, if so configured; the others wait for the next try.
+    fn open_failed(&mut self, pool: usize, error: Arc<OpenError>) {
+        let state = &mut self.pools[pool];
+        state.retry_at = Some(Instant::now() + state.limits.create_retry_interval);
+        state.failure = Some(Arc::clone(&error));
+        if !state.limits.propagate_create_error {
+            return;
+        }
+        let first = self.waiters.iter().position(|waiter| waiter.pool == pool && !waiter.private);
+        if let Some(waiter) = first.and_then(|first| self.waiters.remove(first)) {
+            // Holds no grant: sending it under the lock gives nothing back.
+            let _ = waiter.give.send(Err(error.into()));
+        }
+    }
+}
+
+/// A connection that is being closed.
+#[derive(Debug)]
+pub(super) struct Closing(Arc<Scheduler>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.decide(|core| core.closing -= 1);
+    }
+}

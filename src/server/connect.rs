@@ -1,0 +1,183 @@
+//! Opens a connection to PostgreSQL as its endpoint and login say.
+
+use std::fmt;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::login::log_in;
+use super::sasl::KeyCache;
+use super::wire::Wire;
+use crate::auth::scram_client::ScramError;
+use crate::config::{Login, ServerAddress, ServerEndpoint, SslMode};
+use crate::net::{Stream, TlsConnector, TlsError, dial};
+use crate::protocol::FrameError;
+
+/// SSLRequest: its length and its code.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// A server and a login, prepared once: certificates are read, and SCRAM keys are kept after the first login.
+pub struct Connector {
+    address: ServerAddress,
+    tls: Option<TlsConnector>,
+    pub(super) login: Login,
+    pub(super) keys: KeyCache,
+}
+
+/// A connection after its first ReadyForQuery: logged in, idle, in no transaction.
+pub struct Connected {
+    /// The connection.
+    pub stream: Stream,
+    /// Name and value of each ParameterStatus, in the order they came, in the server's own spelling.
+    pub parameters: Vec<(Bytes, Bytes)>,
+    /// The process that serves it, as BackendKeyData told.
+    pub pid: i32,
+    /// What a cancel request must bear, 4 to 256 bytes.
+    pub secret: Bytes,
+    /// What was read beyond that ReadyForQuery; normally nothing.
+    pub leftover: BytesMut,
+}
+
+/// Why no connection came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name could not be resolved, or nobody listens there.
+    #[error("cannot reach {address}")]
+    Dial {
+        /// Where.
+        address: ServerAddress,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS is asked for and the server has none.
+    #[error("{address} does not support TLS, and backend.database.connection.ssl asks for it")]
+    NoTls {
+        /// Where.
+        address: ServerAddress,
+    },
+    /// The TLS handshake failed, or the certificate is not what backend.database.connection.ssl asks for.
+    #[error("no TLS with {address}, as backend.database.connection.ssl asks for it")]
+    Tls {
+        /// Where.
+        address: ServerAddress,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// PostgreSQL said no, in its own words.
+    #[error("{message} ({code})")]
+    Refused {
+        /// SQLSTATE.
+        code: String,
+        /// The primary message.
+        message: String,
+        /// The whole body of the ErrorResponse, to be passed on.
+        frame_body: Bytes,
+    },
+    /// PostgreSQL could not even start a process for the connection; it says so in the old protocol.
+    #[error("the server cannot start a session: {message}")]
+    NoProcess {
+        /// In its words.
+        message: String,
+    },
+    /// A password is asked for and none is configured.
+    #[error("the server asks for a password: set backend.database.connection.password")]
+    NoPassword,
+    /// The server asks for a proof that greenroom does not know.
+    #[error(
+        "the server asks for {0}, which is not supported: use scram-sha-256, md5, password or trust in its pg_hba.conf"
+    )]
+    Unsupported(String),
+    /// The SCRAM exchange failed on the server's side.
+    #[error(transparent)]
+    Scram(#[from] ScramError),
+    /// The server closed the connection, or it broke.
+    #[error("the connection was lost during login")]
+    Lost(#[source] io::Error),
+    /// A message with an impossible length.
+    #[error("the server does not speak PostgreSQL's protocol")]
+    Frame(#[from] FrameError),
+    /// A message that does not belong here.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(&'static str),
+}
+
+impl Connector {
+    /// Prepares connections to `endpoint` as `login`.
+    ///
+    /// # Errors
+    /// A TLS setting that cannot be honoured, by its name.
+    pub fn new(endpoint: ServerEndpoint, login: Login) -> Result<Self, TlsError> {
+        let tls = TlsConnector::new(&endpoint.tls)?;
+        let address = endpoint.address;
+        match (&address, &tls) {
+            (ServerAddress::Unix { .. }, Some(tls)) if tls.mode() != SslMode::Prefer => {
+                Err(TlsError::UnixSocket { address: address.to_string() })
+            }
+            _ => Ok(Self { address, tls, login, keys: KeyCache::default() }),
+        }
+    }
+
+    /// Where it connects to.
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Opens a connection to `database` and logs in. `startup` are further startup parameters (`client_encoding`,
+    /// `application_name`, `search_path`, `options`). Waits for as long as the server does: the caller sets the limit.
+    ///
+    /// # Errors
+    /// What kept it from being ready; [`ConnectError::Refused`] holds PostgreSQL's own error.
+    pub async fn connect(&self, database: &str, startup: &[(&str, &str)]) -> Result<Connected, ConnectError> {
+        let stream = self.open().await?;
+        log_in(self, Wire::new(stream), database, startup).await
+    }
+
+    /// Connects, and encrypts as configured.
+    pub(super) async fn open(&self) -> Result<Stream, ConnectError> {
+        let stream =
+            dial(&self.address).await.map_err(|source| ConnectError::Dial { address: self.address.clone(), source })?;
+        match (&self.tls, &self.address) {
+            (Some(tls), ServerAddress::Tcp { host, .. }) => self.negotiate(tls, stream, host).await,
+            _ => Ok(stream),
+        }
+    }
+
+    async fn negotiate(&self, tls: &TlsConnector, mut stream: Stream, host: &str) -> Result<Stream, ConnectError> {
+        stream.write_all(&SSL_REQUEST).await.map_err(ConnectError::Lost)?;
+        let mut answer = BytesMut::with_capacity(1024);
+        stream.read_buf(&mut answer).await.map_err(ConnectError::Lost)?;
+        match &answer[..] {
+            b"S" => {
+                let failed = |source| ConnectError::Tls { address: self.address.clone(), source };
+                tls.secure(stream, host).await.map_err(failed)
+            }
+            b"N" if tls.mode() == SslMode::Prefer => Ok(stream),
+            b"N" => Err(ConnectError::NoTls { address: self.address.clone() }),
+            [] => Err(ConnectError::Lost(io::ErrorKind::UnexpectedEof.into())),
+            [b'E', ..] => Err(Wire::resume(stream, answer).message().await.err().unwrap_or(NOT_AN_ANSWER)),
+            // Whatever follows in clear could be somebody else's (CVE-2021-23222), so it must not be read as an answer.
+            _ => Err(NOT_AN_ANSWER),
+        }
+    }
+}
+
+const NOT_AN_ANSWER: ConnectError = ConnectError::Protocol("its answer to SSLRequest is neither S nor N");
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("address", &self.address)
+            .field("user", &self.login.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connected")
+            .field("pid", &self.pid)
+            .field("parameters", &self.parameters)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! What a server is dressed in for a session: the settings that ride ahead of the client's own bytes.
+//!
+//! Only what cannot fail rides ahead: a search_path (PostgreSQL does not check that its schemas exist) and an
+//! application_name. Each goes in a simple query of its own, so that no ROLLBACK of the client undoes it.
+
+use std::sync::Arc;
+
+use crate::protocol::message;
+use crate::sql::quote;
+
+/// The settings of a session that greenroom carries from server to server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Dress {
+    /// The schemas to look in, as SET takes them; `None` where the login's own default is right.
+    pub search_path: Option<Arc<str>>,
+    /// The client's application_name.
+    pub application_name: Arc<str>,
+}
+
+impl Dress {
+    /// The dress of a session whose objects are in `schema`.
+    pub fn new(schema: Option<&str>, application_name: &str) -> Self {
+        Self { search_path: schema.map(|schema| quote::identifier(schema).into()), application_name: application_name.into() }
+    }
+
+    /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring.
+    pub fn change_to(&mut self, wanted: &Self, out: &mut Vec<u8>) -> u32 {
+        let mut cycles = 0;
+        if self.search_path != wanted.search_path {
+            let path = wanted.search_path.as_deref().unwrap_or("DEFAULT");
+            message::query(out, &format!("SET search_path TO {path}"));
+            cycles += 1;
+        }
+        if self.application_name != wanted.application_name {
+            message::query(out, &format!("SET application_name TO {}", quote::literal(&wanted.application_name)));
+            cycles += 1;
+        }
+        if cycles > 0 {
+            self.clone_from(wanted);
+        }
+        cycles
+    }
+
+    /// Something was RESET behind our back: the next change sends the search_path again.
+    pub fn forget_search_path(&mut self) {
+        self.search_path = None;
+    }
+
+    /// Whether PostgreSQL keeps `name` exactly as it is: printable ASCII, shorter than an identifier's 64 bytes.
+    ///
+    /// Source: PostgreSQL, "application_name". Anything else comes back changed, and only a server can tell how.
+    pub fn is_plain_application_name(name: &str) -> bool {
+        name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_when_nothing_differs() {
+        let mut out = Vec::new();
+        let wanted = Dress::new(Some("catalog"), "backstage_plugin_catalog");
+        assert_eq!(wanted.clone().change_to(&wanted, &mut out), 0);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn each_difference_is_a_query_of_its_own() {
+        let (mut dress, mut out) = (Dress::default(), Vec::new());
+        let wanted = Dress::new(Some("user-settings"), "it's");
+        assert_eq!(dress.change_to(&wanted, &mut out), 2);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.contains("SET search_path TO \"user-settings\"\0Q"), "{text}");
+        assert!(text.ends_with("SET application_name TO 'it''s'\0"), "{text}");
+        assert_eq!(dress, wanted);
+    }
+
+    #[test]
+    fn a_name_that_postgresql_would_change_is_not_plain() {
+        assert!(Dress::is_plain_application_name("backstage_plugin_catalog"));
+        for name in ["é", "a\tb", &"x".repeat(64)] {
+            assert!(!Dress::is_plain_application_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! One connection to PostgreSQL: opening it, logging in, dressing it for a session, cancelling what it runs.
+//!
+//! - [`Connector`]: a server and a login, prepared once; it opens connections and sends cancel requests.
+//! - [`Connected`]: a connection that is ready for its first query.
+//! - [`Server`]: such a connection in use.
+//! - [`Dress`]: the settings it wears for a session.
+//! - [`DatabaseFacts`]: what its database's own code may leave behind.
+//! - [`CancelTarget`]: its key, and the cancels on their way to it.
+
+mod cancel;
+mod cancel_target;
+mod connect;
+mod connection;
+mod dress;
+mod facts;
+mod login;
+mod sasl;
+mod wire;
+
+#[cfg(test)]
+mod fake_postgres;
+
+pub use cancel_target::{CancelTarget, Cancelling};
+pub use connect::{ConnectError, Connected, Connector};
+pub use connection::{QueryError, Row, Server};
+pub use dress::Dress;
+pub use facts::{Code, DatabaseFacts};

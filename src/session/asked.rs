@@ -1,0 +1,148 @@
+//! What was asked of the server and is not answered yet, in order.
+
+use std::collections::VecDeque;
+
+/// One message that the server will answer, or that decides how others are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// A simple query of ours ahead of the client's bytes; its whole answer is ours.
+    Prelude,
+    /// Parse; `ours` when the client never sent it.
+    Parse {
+        /// It is of the unnamed statement.
+        unnamed: bool,
+        /// Its answer is not the client's.
+        ours: bool,
+    },
+    /// Bind.
+    Bind,
+    /// Describe.
+    Describe,
+    /// Close; of the unnamed statement or of anything else.
+    Close {
+        /// It is of the unnamed statement.
+        unnamed: bool,
+    },
+    /// Execute.
+    Execute,
+    /// A simple query: ends with ReadyForQuery.
+    Query,
+    /// A fastpath call: ends with ReadyForQuery.
+    Call,
+    /// The end of a batch: answered by ReadyForQuery.
+    Sync,
+    /// CopyDone or CopyFail: never answered, but Syncs behind it count.
+    CopyEnd,
+}
+
+impl Asked {
+    /// Whether ReadyForQuery ends it.
+    fn ends_with_ready(self) -> bool {
+        matches!(self, Self::Query | Self::Call | Self::Sync | Self::Prelude)
+    }
+}
+
+/// The queue of [`Asked`].
+#[derive(Debug, Default)]
+pub struct Queue(VecDeque<Asked>);
+
+impl Queue {
+    /// Whether every answer has come.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the server answers next.
+    #[inline]
+    pub fn front(&self) -> Option<Asked> {
+        self.0.front().copied()
+    }
+
+    /// Something was asked.
+    #[inline]
+    pub fn push(&mut self, asked: Asked) {
+        self.0.push_back(asked);
+    }
+
+    /// The end of COPY data was sent. Without anything before it the server ignores it.
+    pub fn push_copy_end(&mut self) {
+        if !self.0.is_empty() {
+            self.0.push_back(Asked::CopyEnd);
+        }
+    }
+
+    /// The front one was answered.
+    #[inline]
+    pub fn pop(&mut self) {
+        self.0.pop_front();
+        self.drop_copy_ends();
+    }
+
+    /// One statement of a simple query ended: the COPY data sent for it, if any, has been taken.
+    #[inline]
+    pub fn one_of_several_ended(&mut self) {
+        if self.0.len() > 1 && self.0[1] == Asked::CopyEnd {
+            self.0.remove(1);
+        }
+    }
+
+    /// Our own queries go ahead of everything.
+    pub fn put_prelude_first(&mut self, cycles: u32) {
+        (0..cycles).for_each(|_| self.0.push_front(Asked::Prelude));
+    }
+
+    /// Whether what was asked first replaces the server's unnamed statement, whatever happens.
+    pub fn begins_by_replacing_unnamed(&self) -> bool {
+        matches!(self.front(), Some(Asked::Query | Asked::Parse { unnamed: true, .. }))
+    }
+
+    /// ReadyForQuery came: everything up to what it ends is answered. `None` if nothing was to be ended.
+    #[inline]
+    pub fn ready(&mut self) -> Option<Asked> {
+        while let Some(asked) = self.0.pop_front() {
+            if asked.ends_with_ready() {
+                self.drop_copy_ends();
+                return Some(asked);
+            }
+        }
+        None
+    }
+
+    /// An error ended the batch at hand: everything before its Sync is skipped and handed to `skipped`. Whether a Sync
+    /// is among what was asked.
+    pub fn skip_to_sync(&mut self, mut skipped: impl FnMut(Asked)) -> bool {
+        while let Some(asked) = self.front() {
+            if asked == Asked::Sync {
+                return true;
+            }
+            skipped(asked);
+            self.0.pop_front();
+        }
+        false
+    }
+
+    /// The server has begun to take COPY data: it ignores the Syncs that come before the data's end. Whether that end
+    /// was already sent.
+    pub fn copy_in_began(&mut self) -> bool {
+        let end = self.0.iter().position(|asked| *asked == Asked::CopyEnd);
+        let before = end.unwrap_or(self.0.len());
+        let mut at = 0;
+        self.0.retain(|asked| {
+            at += 1;
+            at > before || *asked != Asked::Sync
+        });
+        end.is_some()
+    }
+
+    /// What was asked, front first, taken out.
+    pub fn drain(&mut self) -> impl Iterator<Item = Asked> + '_ {
+        self.0.drain(..)
+    }
+
+    fn drop_copy_ends(&mut self) {
+        while self.front() == Some(Asked::CopyEnd) {
+            self.0.pop_front();
+        }
+    }
+}

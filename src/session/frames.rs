@@ -1,0 +1,243 @@
+//! What becomes of a client's frame.
+
+use super::asked::Asked;
+use super::pin::PinReason;
+use super::{Passing, Session};
+use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::{Frontend, body};
+use crate::sql::{Effect, Effects, Scanner, scan};
+
+/// What becomes of a client's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the server as it is.
+    Forward,
+    /// It goes to the server, and [`Session::injection`] goes ahead of it.
+    ForwardAfterInjection,
+    /// PostgreSQL would ignore it here.
+    Ignore,
+    /// ReadyForQuery is the whole answer, and no server is needed for it.
+    AnswerReady,
+    /// The client says goodbye.
+    Terminate,
+}
+
+impl Session {
+    /// Decides on a frame that is whole. `frame` begins with its tag.
+    #[inline]
+    pub fn on_client(&mut self, frame: &[u8]) -> Verdict {
+        let (tag, body) = (Frontend(frame[0]), &frame[HEADER_BYTES..]);
+        match self.admit(tag) {
+            Some(verdict) => return verdict,
+            None if self.copying_in => return self.during_copy(tag),
+            None => {}
+        }
+        match tag {
+            Frontend::QUERY => {
+                self.read_text(body::cstr(body).map_or(body, |(text, _)| text));
+                self.ask_query()
+            }
+            Frontend::PARSE => {
+                let (name, rest) = body::cstr(body).unwrap_or((body, b""));
+                self.read_text(body::cstr(rest).map_or(rest, |(text, _)| text));
+                if name.is_empty() {
+                    self.unnamed.parse(frame);
+                }
+                self.ask_parse(name)
+            }
+            _ => self.ask(tag, body),
+        }
+    }
+
+    /// Decides on a frame larger than the buffer, from its first bytes. The rest follows through
+    /// [`Self::on_client_piece`], whose last call is told so.
+    pub fn on_client_start(&mut self, start: &[u8]) -> Verdict {
+        let (tag, body) = (Frontend(start[0]), &start[HEADER_BYTES..]);
+        self.passing = None;
+        match self.admit(tag) {
+            Some(verdict) => return verdict,
+            None if self.copying_in => return self.during_copy(tag),
+            None => {}
+        }
+        match tag {
+            Frontend::QUERY => {
+                self.passing = Some(self.passing(body, false));
+                self.ask_query()
+            }
+            Frontend::PARSE => {
+                let (name, rest) = body::cstr(body).unwrap_or((body, b""));
+                if name.is_empty() {
+                    self.unnamed.begin();
+                    self.unnamed.extend(start);
+                }
+                self.passing = Some(self.passing(rest, name.is_empty()));
+                self.ask_parse(name)
+            }
+            _ => self.ask(tag, body),
+        }
+    }
+
+    /// More of the frame that [`Self::on_client_start`] began.
+    pub fn on_client_piece(&mut self, piece: &[u8], last: bool) {
+        let Some(passing) = &mut self.passing else { return };
+        if let Some(scanner) = &mut passing.scanner {
+            scanner.feed(piece);
+        }
+        if passing.keeps_unnamed {
+            self.unnamed.extend(piece);
+        }
+        if last && let Some(Passing { scanner: Some(scanner), .. }) = self.passing.take() {
+            self.leaves(scanner.finish());
+        }
+    }
+
+    /// What has to go to the server ahead of the frame with [`Verdict::ForwardAfterInjection`].
+    pub fn injection(&mut self, out: &mut Vec<u8>) {
+        if let Some(parse) = self.unnamed.missing() {
+            out.extend_from_slice(parse);
+            self.unnamed.supplied();
+        }
+    }
+
+    /// The frames that are answered without a look at their meaning.
+    fn admit(&mut self, tag: Frontend) -> Option<Verdict> {
+        match tag {
+            Frontend::TERMINATE => Some(Verdict::Terminate),
+            Frontend::SYNC if self.discarding => {
+                self.discarding = false;
+                Some(Verdict::AnswerReady)
+            }
+            _ if self.discarding => Some(Verdict::Ignore),
+            Frontend::SYNC if self.skipping => {
+                self.skipping = false;
+                self.ask_sync();
+                Some(Verdict::Forward)
+            }
+            _ if self.skipping => Some(Verdict::Ignore),
+            _ => None,
+        }
+    }
+
+    fn during_copy(&mut self, tag: Frontend) -> Verdict {
+        match tag {
+            Frontend::COPY_DONE | Frontend::COPY_FAIL => {
+                self.copying_in = false;
+                self.queue.push_copy_end();
+            }
+            // The server ignores these two while it takes data, and anything else is its error to tell.
+            _ => {}
+        }
+        Verdict::Forward
+    }
+
+    fn ask_sync(&mut self) -> Verdict {
+        self.batch_is_open = false;
+        self.queue.push(Asked::Sync);
+        Verdict::Forward
+    }
+
+    fn ask_query(&mut self) -> Verdict {
+        self.queries += 1;
+        self.batch_is_open = false;
+        self.queue.push(Asked::Query);
+        Verdict::Forward
+    }
+
+    fn ask_parse(&mut self, name: &[u8]) -> Verdict {
+        if !name.is_empty() {
+            self.pin_for(PinReason::PreparedStatement);
+        }
+        self.batch_is_open = true;
+        self.queue.push(Asked::Parse { unnamed: name.is_empty(), ours: false });
+        Verdict::Forward
+    }
+
+    fn ask(&mut self, tag: Frontend, body: &[u8]) -> Verdict {
+        let of_batch = [Frontend::BIND, Frontend::DESCRIBE, Frontend::CLOSE, Frontend::EXECUTE];
+        self.batch_is_open |= of_batch.contains(&tag);
+        match tag {
+            Frontend::BIND => {
+                let statement = body::cstr(body).and_then(|(_, rest)| body::cstr(rest));
+                let verdict = self.supply_unnamed(statement.is_none_or(|(name, _)| name.is_empty()));
+                self.queue.push(Asked::Bind);
+                verdict
+            }
+            Frontend::DESCRIBE => {
+                let verdict = self.supply_unnamed(names_unnamed_statement(body));
+                self.queue.push(Asked::Describe);
+                verdict
+            }
+            Frontend::CLOSE => {
+                self.queue.push(Asked::Close { unnamed: names_unnamed_statement(body) });
+                Verdict::Forward
+            }
+            Frontend::EXECUTE => {
+                self.queries += 1;
+                self.queue.push(Asked::Execute);
+                Verdict::Forward
+            }
+            Frontend::FUNCTION_CALL => {
+                self.queries += 1;
+                // What is called is a number: nobody can tell what it leaves behind.
+                self.leaves([Effect::Procedural].into_iter().collect());
+                self.queue.push(Asked::Call);
+                Verdict::Forward
+            }
+            Frontend::SYNC if self.queue.is_empty() && !self.batch_is_open => Verdict::AnswerReady,
+            Frontend::SYNC => self.ask_sync(),
+            Frontend::COPY_DATA | Frontend::FLUSH if self.queue.is_empty() => Verdict::Ignore,
+            Frontend::COPY_DONE | Frontend::COPY_FAIL if self.queue.is_empty() => Verdict::Ignore,
+            Frontend::COPY_DONE | Frontend::COPY_FAIL => {
+                self.queue.push_copy_end();
+                Verdict::Forward
+            }
+            Frontend::COPY_DATA | Frontend::FLUSH => Verdict::Forward,
+            // Not of the protocol: the server says so and ends the connection.
+            _ => {
+                self.doubtful = true;
+                self.queue.push(Asked::Query);
+                Verdict::Forward
+            }
+        }
+    }
+
+    fn supply_unnamed(&mut self, uses_unnamed: bool) -> Verdict {
+        if !uses_unnamed || self.unnamed.missing().is_none() {
+            return Verdict::Forward;
+        }
+        self.queue.push(Asked::Parse { unnamed: true, ours: true });
+        Verdict::ForwardAfterInjection
+    }
+
+    fn passing(&self, text: &[u8], keeps_unnamed: bool) -> Passing {
+        let mut scanner = self.pin.is_none().then(|| Scanner::new(self.quoting));
+        if let Some(scanner) = &mut scanner {
+            scanner.feed(text);
+        }
+        Passing { scanner, keeps_unnamed }
+    }
+
+    /// A pinned session's server is closed at its end, so nothing it says matters any more.
+    #[inline]
+    fn read_text(&mut self, text: &[u8]) {
+        if self.pin.is_none() {
+            let effects = scan(text, self.quoting);
+            if !effects.is_empty() {
+                self.leaves(effects);
+            }
+        }
+    }
+
+    fn leaves(&mut self, mut effects: Effects) {
+        self.effects.extend(effects);
+        effects.remove(Effect::Code);
+        if let Some(effect) = effects.iter().next() {
+            self.pin_for(PinReason::Statement(effect));
+        }
+    }
+}
+
+/// Whether the body of a Describe or Close names the unnamed prepared statement.
+fn names_unnamed_statement(body: &[u8]) -> bool {
+    matches!(body, [b'S', 0, ..])
+}

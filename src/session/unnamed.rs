@@ -1,0 +1,127 @@
+//! The client's own unnamed statement: it outlives Sync, and so must outlive the lease.
+//!
+//! Source: PostgreSQL, "Extended Query": it lasts until the next Parse of the unnamed statement or the next simple query.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// The longest Parse that is kept, in bytes. Of a longer one a later Bind on another server gets 26000.
+pub const MAX_KEPT_BYTES: usize = 16 << 20;
+
+/// Bytes that may stay allocated for an idle session.
+const IDLE_BYTES: usize = 8 << 10;
+
+/// What is known of the unnamed statement on the client's side and on the leased server.
+#[derive(Debug, Default)]
+pub struct Unnamed {
+    /// Parse frames: the live one and those not confirmed yet.
+    arena: Vec<u8>,
+    /// Sent and not answered, in order. An empty range is one too long to keep.
+    pending: VecDeque<Range<usize>>,
+    /// The client's unnamed statement.
+    live: Option<Range<usize>>,
+    /// The leased server has it, or will once it has answered.
+    on_server: bool,
+}
+
+impl Unnamed {
+    /// A whole Parse of it is on its way to the server.
+    pub fn parse(&mut self, frame: &[u8]) {
+        self.begin();
+        self.extend(frame);
+    }
+
+    /// A Parse of it begins; its bytes follow through [`Self::extend`].
+    pub fn begin(&mut self) {
+        self.on_server = true;
+        if self.pending.is_empty() && self.live.is_none() {
+            self.arena.clear();
+        }
+        self.pending.push_back(self.arena.len()..self.arena.len());
+    }
+
+    /// More bytes of the Parse that was begun last.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let Some(range) = self.pending.back_mut() else { return };
+        let whole_so_far = range.end == self.arena.len();
+        if whole_so_far && range.len() + bytes.len() <= MAX_KEPT_BYTES {
+            self.arena.extend_from_slice(bytes);
+            range.end = self.arena.len();
+        } else if whole_so_far {
+            self.arena.truncate(range.start);
+            // One past the arena's end: nothing extends it again.
+            *range = usize::MAX..usize::MAX;
+        }
+    }
+
+    /// The oldest Parse on its way worked.
+    pub fn confirm(&mut self) {
+        self.live = self.pending.pop_front().filter(|range| !range.is_empty());
+        self.compact();
+    }
+
+    /// The oldest Parse on its way failed: PostgreSQL has dropped the statement before it.
+    pub fn fail(&mut self) {
+        self.pending.pop_front();
+        self.drop_live();
+    }
+
+    /// The oldest Parse on its way was never looked at.
+    pub fn skip(&mut self) {
+        self.pending.pop_front();
+    }
+
+    /// What is on its way will never arrive.
+    pub fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.on_server = false;
+        self.compact();
+    }
+
+    /// A simple query or a Close ended it.
+    pub fn drop_live(&mut self) {
+        self.live = None;
+        self.compact();
+    }
+
+    /// The lease ended, or a new one begins.
+    pub fn leave_server(&mut self) {
+        self.on_server = false;
+    }
+
+    /// The Parse that the leased server lacks, if the client has a statement and the server does not have it yet.
+    pub fn missing(&self) -> Option<&[u8]> {
+        if self.on_server {
+            return None;
+        }
+        self.live.clone().map(|range| &self.arena[range])
+    }
+
+    /// The server is being given what [`Self::missing`] told.
+    pub fn supplied(&mut self) {
+        self.on_server = true;
+    }
+
+    /// Bytes held.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity()
+    }
+
+    fn compact(&mut self) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        match self.live.clone() {
+            Some(range) => {
+                let len = range.len();
+                self.arena.copy_within(range, 0);
+                self.arena.truncate(len);
+                self.live = Some(0..len);
+            }
+            None => self.arena.clear(),
+        }
+        if self.arena.capacity() > IDLE_BYTES && self.arena.len() < IDLE_BYTES {
+            self.arena.shrink_to(IDLE_BYTES);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The set of things that a text may leave behind in its session.
+
+use std::fmt;
+
+/// One kind of thing that outlives a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Effect {
+    /// SET, RESET, DISCARD, set_config().
+    Settings,
+    /// SET ROLE, SET SESSION AUTHORIZATION.
+    Role,
+    /// LISTEN, UNLISTEN.
+    Listen,
+    /// A temporary table, view, sequence or function that is not dropped at COMMIT.
+    Temporary,
+    /// A session-level advisory lock.
+    AdvisoryLock,
+    /// DECLARE ... WITH HOLD.
+    HeldCursor,
+    /// PREPARE name AS ...
+    Prepare,
+    /// nextval(), currval(), lastval(), setval().
+    Sequence,
+    /// setseed().
+    Random,
+    /// LOAD.
+    Load,
+    /// DO, CALL and functions that run SQL given as a string: whatever their text hides.
+    Procedural,
+    /// Text that this scanner cannot read for certain (names with Unicode escapes).
+    Unreadable,
+    /// The database's own code may have changed: CREATE FUNCTION, VIEW, RULE, EXTENSION and their like.
+    Code,
+}
+
+impl Effect {
+    /// Every effect, in the order in which the first one of a set names a pin.
+    pub const ALL: [Self; 13] = [
+        Self::Role,
+        Self::Settings,
+        Self::Listen,
+        Self::Temporary,
+        Self::AdvisoryLock,
+        Self::HeldCursor,
+        Self::Prepare,
+        Self::Sequence,
+        Self::Random,
+        Self::Load,
+        Self::Procedural,
+        Self::Unreadable,
+        Self::Code,
+    ];
+}
+
+/// A set of [`Effect`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Effects(u16);
+
+impl Effects {
+    /// Nothing is left behind.
+    pub const NONE: Self = Self(0);
+
+    /// Adds one.
+    #[inline]
+    pub fn insert(&mut self, effect: Effect) {
+        self.0 |= 1 << effect as u8;
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, effect: Effect) {
+        self.0 &= !(1 << effect as u8);
+    }
+
+    /// Whether `effect` is in the set.
+    #[inline]
+    pub fn contains(self, effect: Effect) -> bool {
+        self.0 & (1 << effect as u8) != 0
+    }
+
+    /// Whether nothing is left behind.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds all of `other`.
+    #[inline]
+    pub fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// The members, most telling first.
+    pub fn iter(self) -> impl Iterator<Item = Effect> {
+        Effect::ALL.into_iter().filter(move |effect| self.contains(*effect))
+    }
+}
+
+impl FromIterator<Effect> for Effects {
+    fn from_iter<I: IntoIterator<Item = Effect>>(effects: I) -> Self {
+        let mut set = Self::NONE;
+        effects.into_iter().for_each(|effect| set.insert(effect));
+        set
+    }
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,18 @@
+//! What a statement's text may leave behind in a session: a superset, found without parsing SQL.
+//!
+//! [`scan`] reads a whole text, [`Scanner`] one that comes in pieces. Neither understands SQL; they split it into words
+//! the way PostgreSQL's lexer does (comments, every kind of string, quoted names) and look for the words that can leave
+//! state in a session. What a function or a view hides is not in the text: `server::facts` asks the catalogs for that.
+//!
+//! - [`effects`]: the set of things that may be left behind.
+//! - [`words`]: which word means what.
+//! - [`scanner`]: splits text into words.
+//! - [`quote`]: writes names and literals.
+
+pub mod effects;
+pub mod quote;
+pub mod scanner;
+mod words;
+
+pub use effects::{Effect, Effects};
+pub use scanner::{Quoting, Scanner, scan};

@@ -1,0 +1,578 @@
+//! Splits a text into words as PostgreSQL's lexer does, in one pass, however the text is cut into pieces.
+
+use super::effects::{Effect, Effects};
+use super::words::{self, Key, LONGEST, Word};
+
+/// How the server reads a plain `'...'` literal, as the setting standard_conforming_strings says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quoting {
+    /// `on`: a backslash in it is a backslash.
+    #[default]
+    Standard,
+    /// `off`: a backslash escapes what follows it.
+    Backslash,
+}
+
+/// What a whole text may leave behind.
+pub fn scan(text: &[u8], quoting: Quoting) -> Effects {
+    let mut scanner = Scanner::new(quoting);
+    scanner.feed(text);
+    scanner.finish()
+}
+
+/// Where in the text the scanner stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Between tokens.
+    Between,
+    /// In a word that is not quoted.
+    Word,
+    /// In `"..."`.
+    QuotedName,
+    /// Behind a `"` in a quoted name: a second one is part of the name.
+    QuotedNameQuote,
+    /// In `'...'`.
+    String {
+        escapes: bool,
+    },
+    /// Behind a backslash in a string with escapes.
+    Escape,
+    /// Behind a `'` in a string.
+    StringQuote {
+        escapes: bool,
+    },
+    /// Behind `-`, `/`: perhaps a comment.
+    Dash,
+    Slash,
+    LineComment,
+    /// In `/* */`, which nests; `last` is the byte before, for `*/` and `/*`.
+    BlockComment {
+        depth: u32,
+        last: u8,
+    },
+    /// Behind `$`: perhaps the tag of a dollar quote, so far this long.
+    DollarTag,
+    /// In `$tag$ ... $tag$`.
+    DollarString,
+    /// In a `$tag` inside a dollar string: so many bytes of the closing tag matched.
+    DollarEnd {
+        matched: usize,
+    },
+}
+
+/// What the previous words of the statement leave open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Nothing,
+    /// SET: the next word tells what is set.
+    Set,
+    /// SET SESSION.
+    SetSession,
+    /// PREPARE: TRANSACTION or a name.
+    Prepare,
+}
+
+/// Collects the effects of one text that arrives in pieces.
+#[derive(Debug)]
+pub struct Scanner {
+    quoting: Quoting,
+    effects: Effects,
+    place: Place,
+    /// The word or dollar tag at hand, lower case, cut at [`LONGEST`]; `length` is its true length.
+    word: [u8; LONGEST],
+    length: usize,
+    /// A dollar tag too long to remember: its end cannot be found.
+    tag: Vec<u8>,
+    /// The string just closed had escapes: one that continues it on the next line has them too.
+    continues_escapes: bool,
+    statement: Statement,
+}
+
+/// What is known of the statement at hand.
+#[derive(Debug)]
+struct Statement {
+    first: Option<Key>,
+    started: bool,
+    previous: Option<Key>,
+    open: Open,
+    temporary: bool,
+    on_commit: bool,
+    on_commit_drop: bool,
+}
+
+impl Statement {
+    const NEW: Self = Self {
+        first: None,
+        started: false,
+        previous: None,
+        open: Open::Nothing,
+        temporary: false,
+        on_commit: false,
+        on_commit_drop: false,
+    };
+}
+
+impl Scanner {
+    /// Begins a text that the server will read with this quoting.
+    pub fn new(quoting: Quoting) -> Self {
+        Self {
+            quoting,
+            effects: Effects::NONE,
+            place: Place::Between,
+            word: [0; LONGEST],
+            length: 0,
+            tag: Vec::new(),
+            continues_escapes: false,
+            statement: Statement::NEW,
+        }
+    }
+
+    /// Takes the next piece of the text.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let mut at = 0;
+        while at < piece.len() {
+            at = match self.place {
+                Place::Between => self.between(piece, at),
+                Place::Word => self.in_word(piece, at),
+                Place::LineComment => match memchr::memchr2(b'\n', b'\r', &piece[at..]) {
+                    Some(end) => self.go(Place::Between, at + end + 1),
+                    None => piece.len(),
+                },
+                Place::String { escapes: false } => match memchr::memchr(b'\'', &piece[at..]) {
+                    Some(end) => self.go(Place::StringQuote { escapes: false }, at + end + 1),
+                    None => piece.len(),
+                },
+                Place::String { escapes: true } => match memchr::memchr2(b'\'', b'\\', &piece[at..]) {
+                    Some(end) if piece[at + end] == b'\\' => self.go(Place::Escape, at + end + 1),
+                    Some(end) => self.go(Place::StringQuote { escapes: true }, at + end + 1),
+                    None => piece.len(),
+                },
+                Place::DollarString => match memchr::memchr(b'$', &piece[at..]) {
+                    Some(end) => self.go(Place::DollarEnd { matched: 1 }, at + end + 1),
+                    None => piece.len(),
+                },
+                _ => self.step(piece[at], at),
+            };
+        }
+    }
+
+    /// Ends the text and says what it may leave behind.
+    pub fn finish(mut self) -> Effects {
+        self.feed(b" ;");
+        self.effects
+    }
+
+    fn go(&mut self, place: Place, next: usize) -> usize {
+        self.place = place;
+        next
+    }
+
+    #[inline]
+    fn between(&mut self, piece: &[u8], at: usize) -> usize {
+        let byte = piece[at];
+        if is_word_start(byte) {
+            self.length = 0;
+            return self.go(Place::Word, at);
+        }
+        if byte.is_ascii_whitespace() || byte == 0x0b {
+            return at + 1;
+        }
+        let place = match byte {
+            b'\'' => {
+                let escapes = self.quoting == Quoting::Backslash || self.continues_escapes;
+                Place::String { escapes }
+            }
+            b'"' => {
+                self.length = 0;
+                Place::QuotedName
+            }
+            b'-' => return self.go(Place::Dash, at + 1),
+            b'/' => return self.go(Place::Slash, at + 1),
+            b'$' => {
+                self.tag.clear();
+                self.tag.push(b'$');
+                Place::DollarTag
+            }
+            b';' => {
+                self.end_statement();
+                Place::Between
+            }
+            _ => {
+                self.statement.previous = None;
+                Place::Between
+            }
+        };
+        self.continues_escapes = false;
+        self.go(place, at + 1)
+    }
+
+    #[inline]
+    fn in_word(&mut self, piece: &[u8], at: usize) -> usize {
+        let rest = &piece[at..];
+        let len = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
+        self.keep(&rest[..len]);
+        let end = at + len;
+        let Some(&next) = piece.get(end) else { return end };
+        let prefix = if self.length == 1 { self.word[0] } else { 0 };
+        if next == b'\'' {
+            // E'...' has escapes; N'...', B'...' and X'...' are read like a plain one.
+            let escapes = prefix == b'e' || (self.quoting == Quoting::Backslash && !matches!(prefix, b'b' | b'x'));
+            return self.go(Place::String { escapes }, end + 1);
+        }
+        if next == b'&' && prefix == b'u' {
+            // U&"..." and U&'...': only the first is a name, but telling them apart is not worth a state.
+            self.effects.insert(Effect::Unreadable);
+        }
+        self.continues_escapes = false;
+        self.end_word(false);
+        self.go(Place::Between, end)
+    }
+
+    /// One byte in a place where every byte counts.
+    fn step(&mut self, byte: u8, at: usize) -> usize {
+        match (self.place, byte) {
+            (Place::QuotedName, b'"') => self.place = Place::QuotedNameQuote,
+            (Place::QuotedName, _) => self.keep(&[byte]),
+            (Place::QuotedNameQuote, b'"') => {
+                self.keep(b"\"");
+                self.place = Place::QuotedName;
+            }
+            (Place::QuotedNameQuote, _) => {
+                self.end_word(true);
+                return self.go(Place::Between, at);
+            }
+            (Place::Escape, _) => self.place = Place::String { escapes: true },
+            (Place::StringQuote { escapes }, b'\'') => self.place = Place::String { escapes },
+            (Place::StringQuote { escapes }, _) => {
+                self.continues_escapes = escapes;
+                self.statement.previous = None;
+                self.settle(None);
+                return self.go(Place::Between, at);
+            }
+            (Place::Dash, b'-') => self.place = Place::LineComment,
+            (Place::Slash, b'*') => self.place = Place::BlockComment { depth: 1, last: 0 },
+            (Place::Dash | Place::Slash, _) => {
+                self.continues_escapes = false;
+                self.statement.previous = None;
+                return self.go(Place::Between, at);
+            }
+            (Place::BlockComment { depth, last }, _) => {
+                self.place = match (last, byte) {
+                    (b'*', b'/') if depth == 1 => Place::Between,
+                    (b'*', b'/') => Place::BlockComment { depth: depth - 1, last: 0 },
+                    (b'/', b'*') => Place::BlockComment { depth: depth.saturating_add(1), last: 0 },
+                    _ => Place::BlockComment { depth, last: byte },
+                }
+            }
+            (Place::DollarTag, b'$') => {
+                self.tag.push(b'$');
+                self.place = Place::DollarString;
+            }
+            (Place::DollarTag, _) => {
+                let part = if self.tag.len() == 1 { is_word_start(byte) } else { is_tag(byte) };
+                if !part {
+                    // $1 and the like: not a quote after all.
+                    self.statement.previous = None;
+                    return self.go(Place::Between, at);
+                }
+                self.tag.push(byte);
+            }
+            (Place::DollarEnd { matched }, _) => {
+                if byte == self.tag[matched] {
+                    let matched = matched + 1;
+                    self.place = if matched == self.tag.len() { Place::Between } else { Place::DollarEnd { matched } };
+                    if self.place == Place::Between {
+                        self.settle(None);
+                    }
+                } else {
+                    // The byte that broke the match may itself open the closing tag.
+                    self.place = if byte == b'$' { Place::DollarEnd { matched: 1 } } else { Place::DollarString };
+                }
+            }
+            (Place::Between | Place::Word | Place::LineComment | Place::String { .. } | Place::DollarString, _) => {
+                unreachable!("feed handles these a run at a time")
+            }
+        }
+        at + 1
+    }
+
+    #[inline]
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LONGEST.saturating_sub(self.length);
+        for (slot, byte) in self.word.iter_mut().skip(self.length).zip(bytes.iter().take(room)) {
+            *slot = byte.to_ascii_lowercase();
+        }
+        self.length = self.length.saturating_add(bytes.len());
+    }
+
+    #[inline]
+    fn end_word(&mut self, quoted: bool) {
+        let word = &self.word[..self.length.min(LONGEST)];
+        let meaning = match word.first() {
+            Some(&first) if words::may_matter(first, self.length) => words::look_up(word, quoted),
+            _ => Word::Plain,
+        };
+        match meaning {
+            Word::Plain if self.statement.open == Open::Nothing => {
+                self.statement.started = true;
+                self.statement.previous = None;
+            }
+            Word::Plain => self.settle(None),
+            Word::Leaves(effect) => {
+                self.effects.insert(effect);
+                let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
+                if defines && effect != Effect::Temporary {
+                    self.effects.insert(Effect::Code);
+                }
+                self.settle(None);
+            }
+            Word::Key(key) => self.key(key),
+        }
+    }
+
+    /// A word came that is no keyword (or a literal): what SET and PREPARE left open is decided.
+    fn settle(&mut self, previous: Option<Key>) {
+        match self.statement.open {
+            Open::Nothing => {}
+            Open::Set | Open::SetSession => self.effects.insert(Effect::Settings),
+            Open::Prepare => self.effects.insert(Effect::Prepare),
+        }
+        self.statement.open = Open::Nothing;
+        self.statement.started = true;
+        self.statement.previous = previous;
+    }
+
+    fn key(&mut self, key: Key) {
+        match (self.statement.open, key) {
+            (Open::Set, Key::Session) => {
+                self.statement.open = Open::SetSession;
+                return;
+            }
+            // These end with the transaction.
+            (Open::Set, Key::Local | Key::Transaction | Key::Constraints) | (Open::Prepare, Key::Transaction) => {
+                self.statement.open = Open::Nothing;
+                return;
+            }
+            (Open::Set | Open::SetSession, Key::Role | Key::Authorization) => {
+                self.statement.open = Open::Nothing;
+                self.effects.insert(Effect::Role);
+                return;
+            }
+            _ => self.settle_open(),
+        }
+        let first = !self.statement.started;
+        if first {
+            self.statement.started = true;
+            self.statement.first = Some(key);
+            match key {
+                Key::Set => self.statement.open = Open::Set,
+                Key::Prepare => self.statement.open = Open::Prepare,
+                Key::Reset | Key::Discard => self.effects.insert(Effect::Settings),
+                Key::Listen => self.effects.insert(Effect::Listen),
+                Key::Load => self.effects.insert(Effect::Load),
+                Key::Do | Key::Call => self.effects.insert(Effect::Procedural),
+                _ => {}
+            }
+        }
+        let (previous, statement) = (self.statement.previous, &mut self.statement);
+        match key {
+            Key::Temp => {
+                let places = [Key::Create, Key::Replace, Key::Local, Key::Global, Key::Into];
+                statement.temporary |= previous.is_some_and(|previous| places.contains(&previous));
+            }
+            Key::Hold if statement.first == Some(Key::Declare) => self.effects.insert(Effect::HeldCursor),
+            Key::Commit => statement.on_commit = previous == Some(Key::On),
+            Key::Drop => statement.on_commit_drop |= statement.on_commit && previous == Some(Key::Commit),
+            Key::CodeObject if matches!(statement.first, Some(Key::Create | Key::Alter | Key::Drop)) => {
+                self.effects.insert(Effect::Code);
+            }
+            _ => {}
+        }
+        self.statement.previous = Some(key);
+    }
+
+    fn settle_open(&mut self) {
+        if self.statement.open != Open::Nothing {
+            self.settle(None);
+        }
+    }
+
+    fn end_statement(&mut self) {
+        if self.statement.temporary && !self.statement.on_commit_drop {
+            self.effects.insert(Effect::Temporary);
+        }
+        self.statement = Statement::NEW;
+    }
+}
+
+#[inline]
+fn is_word_start(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+}
+
+#[inline]
+fn is_word(byte: u8) -> bool {
+    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+}
+
+fn is_tag(byte: u8) -> bool {
+    is_word_start(byte) || byte.is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn effects(text: &str) -> Vec<Effect> {
+        scan(text.as_bytes(), Quoting::Standard).iter().collect()
+    }
+
+    #[test]
+    fn ordinary_statements_leave_nothing() {
+        for text in [
+            "select * from \"catalog\" where \"id\" = $1 limit $2",
+            "update \"t\" set \"a\" = $1, \"role\" = 'x' where \"temp\" = 2",
+            "insert into t (temp, \"set\") values (1, 'SET x = 1; LISTEN y')",
+            "BEGIN;",
+            "COMMIT;",
+            "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY;",
+            "SET LOCAL search_path TO x",
+            "SET TRANSACTION READ ONLY",
+            "set constraints all deferred",
+            "PREPARE TRANSACTION 'x'",
+            "select pg_advisory_xact_lock(1)",
+            "select pg_notify($1, $2)",
+            "CREATE TEMP TABLE documents_to_insert (a int) ON COMMIT DROP",
+            "select $$ set x = 1; $$, $a$ nextval('x') $$ $a$, 'it''s; reset all'",
+            "/* set /* nested */ x */ select 1 -- reset all\n",
+            "declare c cursor for select 1",
+            "create table x (a serial, offset_set int)",
+            "with t as (select 1) delete from x using t",
+            "select temp from weather",
+            "select '\\'; select 1",
+            "",
+            ";;",
+        ] {
+            assert_eq!(effects(text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_outlives_the_transaction_is_found() {
+        for (text, effect) in [
+            ("set search_path to \"catalog\"", Effect::Settings),
+            ("SET SESSION x = 1", Effect::Settings),
+            ("SET\"x\" = 1", Effect::Settings),
+            ("SET TIME ZONE 'UTC'", Effect::Settings),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Effect::Settings),
+            ("SET ROLE x", Effect::Role),
+            ("set session role x", Effect::Role),
+            ("SET SESSION AUTHORIZATION DEFAULT", Effect::Role),
+            ("RESET ALL", Effect::Settings),
+            ("DISCARD ALL", Effect::Settings),
+            ("select 1; /* x */ set a = 1", Effect::Settings),
+            ("select SET_CONFIG('a', 'b', false)", Effect::Settings),
+            ("select pg_catalog.\"set_config\"('a', 'b', false)", Effect::Settings),
+            ("LISTEN x", Effect::Listen),
+            ("unlisten *", Effect::Listen),
+            ("create temp table x (a int)", Effect::Temporary),
+            ("create local temporary table x (a int)", Effect::Temporary),
+            ("select 1 into temp x", Effect::Temporary),
+            ("create table pg_temp.x (a int)", Effect::Temporary),
+            ("create temp table x (a int) on commit delete rows", Effect::Temporary),
+            ("select pg_advisory_lock(1)", Effect::AdvisoryLock),
+            ("select pg_try_advisory_lock_shared(1)", Effect::AdvisoryLock),
+            ("declare c cursor with hold for select 1", Effect::HeldCursor),
+            ("prepare x as select 1", Effect::Prepare),
+            ("select nextval('s')", Effect::Sequence),
+            ("select lastval()", Effect::Sequence),
+            ("select setseed(0.5)", Effect::Random),
+            ("load 'x'", Effect::Load),
+            ("do $$ begin perform 1; end $$", Effect::Procedural),
+            ("call p()", Effect::Procedural),
+            ("select query_to_xml('select 1', true, true, '')", Effect::Procedural),
+            ("select U&\"\\0073et_config\"('a', 'b', false)", Effect::Unreadable),
+            ("create function f() returns int language sql as 'select 1'", Effect::Code),
+            ("create or replace view v as select 1", Effect::Code),
+            ("select E'\\''; set x = 1", Effect::Settings),
+            ("select E'a'\n'\\''; set x = 1 --'", Effect::Settings),
+            ("select $$;$$; set x = 1", Effect::Settings),
+            ("select $1; set x = 1", Effect::Settings),
+            ("select '\\'; set x = 1", Effect::Settings),
+        ] {
+            assert_eq!(effects(text), [effect], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_hides_a_quote_only_where_the_server_says_so() {
+        let text = b"select '\\'; set x = 1 --'";
+        assert!(scan(text, Quoting::Standard).contains(Effect::Settings));
+        assert!(scan(text, Quoting::Backslash).is_empty());
+    }
+
+    #[test]
+    fn a_default_that_calls_a_stateful_function_is_code_too() {
+        let found = scan(b"alter table t add column a text default set_config('x', 'y', false)", Quoting::Standard);
+        assert!(found.contains(Effect::Code) && found.contains(Effect::Settings));
+    }
+
+    fn sql() -> impl Strategy<Value = String> {
+        let pieces = [
+            "set",
+            "select",
+            " ",
+            "'",
+            "''",
+            "\"",
+            "$$",
+            "$a$",
+            "--",
+            "\n",
+            "/*",
+            "*/",
+            ";",
+            "\\",
+            "e'",
+            "U&\"",
+            "x",
+            "temp",
+            "create",
+            "(",
+            "1",
+            "$1",
+            "nextval",
+            "on commit drop",
+            "é",
+        ];
+        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..24).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_answer_does_not_depend_on_how_the_text_is_cut(text in sql(), cut in 1usize..7) {
+            for quoting in [Quoting::Standard, Quoting::Backslash] {
+                let mut scanner = Scanner::new(quoting);
+                text.as_bytes().chunks(cut).for_each(|piece| scanner.feed(piece));
+                prop_assert_eq!(scanner.finish(), scan(text.as_bytes(), quoting));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            scan(&text, Quoting::Standard);
+            scan(&text, Quoting::Backslash);
+        }
+
+        #[test]
+        fn a_set_behind_a_whole_statement_is_never_missed(
+            name in "[a-z_]{1,8}", value in "[^']{0,12}", comment in "[^*/]{0,12}",
+        ) {
+            let text = format!("select '{value}' /*{comment}*/ ; SET {name} = 1");
+            // A word that makes SET something else is the one exception.
+            prop_assume!(!["local", "transaction", "constraints", "session"].contains(&name.as_str()));
+            prop_assert!(!scan(text.as_bytes(), Quoting::Standard).is_empty());
+        }
+    }
+}

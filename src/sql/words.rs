@@ -1,0 +1,177 @@
+//! Which word, in which place, can leave something behind.
+
+use super::effects::Effect;
+
+/// The longest word that means anything here, in bytes. Longer ones are cut, and match nothing but a prefix.
+pub(super) const LONGEST: usize = 28;
+
+/// What a word may mean, given whether it begins a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Nothing of interest.
+    Plain,
+    /// The name of a function, or another word that leaves this wherever it stands.
+    Leaves(Effect),
+    /// A keyword whose meaning depends on its neighbours.
+    Key(Key),
+}
+
+/// Keywords that are read together with their neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Set,
+    Reset,
+    Discard,
+    Listen,
+    Prepare,
+    Load,
+    Do,
+    Call,
+    Declare,
+    Create,
+    Alter,
+    Drop,
+    Session,
+    Local,
+    Global,
+    Role,
+    Authorization,
+    Transaction,
+    Constraints,
+    Characteristics,
+    Into,
+    Replace,
+    Temp,
+    Hold,
+    On,
+    Commit,
+    /// FUNCTION, VIEW, RULE, ...: code of the database's own.
+    CodeObject,
+}
+
+/// Names of functions that leave something behind, and of those that run a string as SQL.
+const FUNCTIONS: &[(&[u8], Effect)] = &[
+    (b"set_config", Effect::Settings),
+    (b"set_limit", Effect::Settings),
+    (b"nextval", Effect::Sequence),
+    (b"currval", Effect::Sequence),
+    (b"lastval", Effect::Sequence),
+    (b"setval", Effect::Sequence),
+    (b"setseed", Effect::Random),
+    (b"pg_advisory_lock", Effect::AdvisoryLock),
+    (b"pg_advisory_lock_shared", Effect::AdvisoryLock),
+    (b"pg_try_advisory_lock", Effect::AdvisoryLock),
+    (b"pg_try_advisory_lock_shared", Effect::AdvisoryLock),
+    (b"query_to_xml", Effect::Procedural),
+    (b"query_to_xmlschema", Effect::Procedural),
+    (b"query_to_xml_and_xmlschema", Effect::Procedural),
+    (b"cursor_to_xml", Effect::Procedural),
+    (b"ts_stat", Effect::Procedural),
+    (b"ts_rewrite", Effect::Procedural),
+    (b"crosstab", Effect::Procedural),
+    (b"connectby", Effect::Procedural),
+    (b"xpath_table", Effect::Procedural),
+    (b"dblink_connect", Effect::Procedural),
+    (b"dblink_connect_u", Effect::Procedural),
+];
+
+const KEYS: &[(&[u8], Key)] = &[
+    (b"set", Key::Set),
+    (b"reset", Key::Reset),
+    (b"discard", Key::Discard),
+    (b"listen", Key::Listen),
+    (b"unlisten", Key::Listen),
+    (b"prepare", Key::Prepare),
+    (b"load", Key::Load),
+    (b"do", Key::Do),
+    (b"call", Key::Call),
+    (b"declare", Key::Declare),
+    (b"create", Key::Create),
+    (b"alter", Key::Alter),
+    (b"drop", Key::Drop),
+    (b"session", Key::Session),
+    (b"local", Key::Local),
+    (b"global", Key::Global),
+    (b"role", Key::Role),
+    (b"authorization", Key::Authorization),
+    (b"transaction", Key::Transaction),
+    (b"constraints", Key::Constraints),
+    (b"characteristics", Key::Characteristics),
+    (b"into", Key::Into),
+    (b"replace", Key::Replace),
+    (b"temp", Key::Temp),
+    (b"temporary", Key::Temp),
+    (b"hold", Key::Hold),
+    (b"on", Key::On),
+    (b"commit", Key::Commit),
+    (b"function", Key::CodeObject),
+    (b"procedure", Key::CodeObject),
+    (b"routine", Key::CodeObject),
+    (b"aggregate", Key::CodeObject),
+    (b"view", Key::CodeObject),
+    (b"rule", Key::CodeObject),
+    (b"trigger", Key::CodeObject),
+    (b"extension", Key::CodeObject),
+    (b"language", Key::CodeObject),
+    (b"policy", Key::CodeObject),
+    (b"operator", Key::CodeObject),
+    (b"cast", Key::CodeObject),
+    (b"transform", Key::CodeObject),
+    (b"type", Key::CodeObject),
+    (b"domain", Key::CodeObject),
+];
+
+/// For each first letter, the lengths (one bit each) at which a word of interest exists: rules most words out at once.
+const LENGTHS: [u32; 26] = {
+    let mut table = [0u32; 26];
+    let mut i = 0;
+    while i < FUNCTIONS.len() {
+        let word = FUNCTIONS[i].0;
+        table[(word[0] - b'a') as usize] |= 1 << word.len();
+        i += 1;
+    }
+    let mut i = 0;
+    while i < KEYS.len() {
+        let word = KEYS[i].0;
+        table[(word[0] - b'a') as usize] |= 1 << word.len();
+        i += 1;
+    }
+    table
+};
+
+/// Whether a word of this length (capped at [`LONGEST`]) that begins with this letter (either case) can matter.
+#[inline]
+pub(super) fn may_matter(first: u8, len: usize) -> bool {
+    let letter = (first | 0x20).wrapping_sub(b'a') as usize;
+    letter < 26 && (LENGTHS[letter] & (1 << len.min(LONGEST)) != 0 || (letter == 15 && len >= 7))
+}
+
+/// What `word` (lower case) may mean. A quoted name is never a keyword.
+pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
+    if word.starts_with(b"pg_temp") {
+        return Word::Leaves(Effect::Temporary);
+    }
+    if let Some((_, effect)) = FUNCTIONS.iter().find(|(name, _)| *name == word) {
+        return Word::Leaves(*effect);
+    }
+    match KEYS.iter().find(|(name, _)| *name == word) {
+        Some((_, key)) if !quoted => Word::Key(*key),
+        _ => Word::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_interest_passes_the_length_table() {
+        for word in FUNCTIONS.iter().map(|f| f.0).chain(KEYS.iter().map(|k| k.0)).chain([&b"pg_temp"[..], b"pg_temp_3"])
+        {
+            assert!(may_matter(word[0], word.len()), "{}", String::from_utf8_lossy(word));
+            assert!(may_matter(word[0].to_ascii_uppercase(), word.len()));
+            assert!(word.len() < LONGEST);
+            assert_ne!(look_up(word, false), Word::Plain);
+        }
+    }
+}
