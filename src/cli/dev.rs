@@ -9,7 +9,7 @@ use super::home::Home;
 use super::overlay::{self, DATABASE, USER};
 use super::runtime::{self, StopSignals};
 use super::{logging, say};
-use crate::config::{Config, ListenAddress, LogSettings};
+use crate::config::{Config, ListenAddress, LogConfig};
 use crate::proxy::Proxy;
 use crate::temp_postgres::TempPostgres;
 
@@ -32,7 +32,7 @@ pub(super) struct DevArgs {
 
 /// Runs both until SIGTERM or SIGINT, then ends both in order.
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
-    logging::start(&LogSettings::default())?;
+    logging::start(&LogConfig::default())?;
     runtime::with_threads(1)?.block_on(async {
         let mut stop = StopSignals::listen()?;
         let home = Home::open(args.data_dir.as_deref())?;

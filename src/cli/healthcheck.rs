@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::ConfigFiles;
-use crate::config::{Config, Environment};
+use super::{ConfigFiles, environment};
+use crate::config::Config;
 
 /// The longest that an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(super) fn run(args: &HealthcheckArgs) -> anyhow::Result<()> {
 
 /// The HTTP address in the configuration files.
 fn configured(files: &ConfigFiles) -> anyhow::Result<(String, u16)> {
-    let config = Config::load(&files.paths(), &Environment::from_process())?;
+    let config = Config::load(&files.paths(), &environment())?;
     let http = config.http.context("greenroom.http: not set, so there is nothing to ask")?;
     Ok((http.host.to_string(), http.port))
 }
@@ -110,6 +110,19 @@ mod tests {
         assert!(format!("{error:#}").contains("503"), "{error:#}");
         asked("").unwrap_err();
         asked("SSH-2.0-200 \n").unwrap_err();
+    }
+
+    #[test]
+    fn the_image_is_asked_on_its_own_loopback_address() {
+        let file = std::env::temp_dir().join(format!("greenroom-healthcheck-{}.yaml", std::process::id()));
+        std::fs::write(&file, crate::cli::overlay::for_greenroom(5432, "secret", 0, 9000)).unwrap();
+        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/config/image.yaml");
+        let before = configured(&ConfigFiles { files: vec![file.clone(), image.into()] });
+        let after = configured(&ConfigFiles { files: vec![image.into(), file.clone()] });
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(before.unwrap(), ("0.0.0.0".to_owned(), 9632));
+        assert_eq!(after.unwrap(), ("127.0.0.1".to_owned(), 9000), "the operator's file wins");
+        assert_eq!(reachable("0.0.0.0"), "127.0.0.1");
     }
 
     #[test]

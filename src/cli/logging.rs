@@ -2,16 +2,14 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{LogFormat, LogSettings};
+use crate::config::{LogConfig, LogFormat};
 
 /// Sends the process's events to standard error from now on.
-pub(super) fn start(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .with_context(|| format!("greenroom.log.level: `{}` is not a level or a filter", settings.level))?;
+pub(super) fn start(settings: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::new(settings.level.as_str());
     // No colours: their escape sequences could not be told from those in a client's text.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(OneLine(io::stderr));
     match settings.format {

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Environment;
+
 /// A PostgreSQL pooling proxy for Backstage: every plugin database from one, over few connections.
 #[derive(Debug, Parser)]
 #[command(name = "greenroom", version, arg_required_else_help = true)]
@@ -52,6 +54,12 @@ impl ConfigFiles {
         paths.extend(Some(PathBuf::from("app-config.local.yaml")).filter(|local| local.exists()));
         paths
     }
+}
+
+/// The process's environment variables, as the configuration may refer to them.
+fn environment() -> Environment {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Runs the command that the arguments name.

@@ -55,6 +55,16 @@ mod tests {
     use serde_yaml::Value;
 
     use super::*;
+    use crate::config::{Config, Division};
+
+    #[test]
+    fn greenroom_reads_its_own_overlay_as_schema_division() {
+        let config = Config::parse(&for_greenroom(5433, "00012", 6432, 9632)).unwrap();
+        let place = config.database.base_place().unwrap();
+        assert_eq!(place.division, Division::Schema);
+        assert_eq!(place.connection.database.as_deref(), Some(DATABASE));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
 
     #[test]
     fn both_overlays_are_yaml_that_says_the_same_login() {

@@ -3,14 +3,17 @@
 use anyhow::Context as _;
 
 use super::runtime::{self, StopSignals};
-use super::{ConfigFiles, logging};
-use crate::config::{Config, Environment};
+use super::{ConfigFiles, environment, logging};
+use crate::config::Config;
 use crate::proxy::Proxy;
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
-    let config = Config::load(&files.paths(), &Environment::from_process())?;
+    let config = Config::load(&files.paths(), &environment())?;
     logging::start(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     runtime::with_threads(config.threads)?.block_on(async {
         // From here on a signal asks for an orderly end, even while we are still starting.
         let stop = StopSignals::listen()?;
