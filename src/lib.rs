@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod auth;
 pub mod cancel;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod net;
 pub mod pool;
 pub mod protocol;
 pub mod provision;
+pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod session;

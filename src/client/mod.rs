@@ -1,10 +1,58 @@
 //! One client, from its hello to its goodbye.
 //!
-//! - [`read_hello`]: what it asks for before anybody knows who it is.
-//! - [`Startup`]: its startup message.
+//! - [`handshake`](read_hello): what it asks for before anybody knows who it is.
+//! - [`login`]: who it is, where its data is, and whether that exists.
+//! - [`relay`]: the loop that carries its bytes.
+//! - [`reply`]: what greenroom itself says to it.
+//! - [`Shared`]: what every client is handed.
 
 mod handshake;
+mod login;
+mod relay;
+mod reply;
+mod shared;
 mod startup;
 
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
 pub use handshake::{HandshakeError, Hello, read_hello};
+pub use shared::Shared;
 pub use startup::Startup;
+
+use crate::config::AuthMethod;
+use crate::metrics::{ClientState, LoginResult};
+use crate::net::Stream;
+
+/// Serves one accepted connection until it ends. The listener says how its clients prove who they are.
+pub async fn serve(mut stream: Stream, auth: AuthMethod, shared: &Shared) {
+    let unknown = shared.metrics.unknown();
+    let arriving = unknown.clients.enter(ClientState::Login);
+    let hello = match timeout(shared.timeouts.login, read_hello(&mut stream)).await {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(HandshakeError::Refused(report))) => {
+            unknown.login(LoginResult::Broken);
+            return reply::farewell(&mut stream, &report).await;
+        }
+        // A probe of the port: nothing worth a line in the log.
+        Ok(Err(HandshakeError::Left)) => return,
+        Ok(Err(error)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "connection closed before its startup message");
+            return unknown.login(LoginResult::Broken);
+        }
+        Err(_) => return unknown.login(LoginResult::Timeout),
+    };
+    match hello {
+        Hello::Cancel { pid, secret } => {
+            drop(arriving);
+            shared.keys.cancel(pid, &secret).await;
+            // The client waits for the end as the sign that its cancel was taken.
+            let _ = stream.shutdown().await;
+        }
+        Hello::Startup(startup) => {
+            if let Some(client) = login::log_in(stream, startup, auth, shared, arriving).await {
+                relay::Relay::new(client, shared).run().await;
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::error::AcquireError;
 use super::lease::Lease;
 use super::scheduler::{Grant, Scheduler};
 use super::{Member, Parameters, opening};
+use crate::config::PoolMode;
 use crate::metrics::GaugeGuard;
 use crate::server::Dress;
 
@@ -45,6 +46,11 @@ impl Future for Acquire {
 }
 
 impl Member {
+    /// When its leases end.
+    pub fn mode(&self) -> PoolMode {
+        self.limits.mode
+    }
+
     /// Lends an idle server at once, if there is one and nobody waits for it.
     #[inline]
     pub fn try_acquire(&self) -> Option<Lease> {

@@ -24,7 +24,7 @@ pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, OpenError> {
         false => &[("application_name", OWN_NAME)],
     };
     let limits = pool.scheduler.pool_limits(pool.index);
-    let dress = Dress { search_path: None, application_name: OWN_NAME.into() };
+    let dress = Dress::new(None, OWN_NAME);
     let slot = Slot::counted(Arc::clone(&pool.scheduler));
     let (mut entry, parameters) = open(pool, &limits, startup, dress, slot).await?;
     let asked = timeout(limits.create_timeout, pool.facts.ask(&mut entry.server)).await;

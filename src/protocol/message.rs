@@ -86,6 +86,28 @@ impl Report {
     }
 }
 
+/// Appends an ErrorResponse whose fields are those of `body`, another one's, told with this severity.
+pub fn error_passed_on(out: &mut Vec<u8>, severity: Severity, body: &[u8]) {
+    frame(out, Backend::ERROR.0, |out| {
+        for field in [b'S', b'V'] {
+            out.push(field);
+            put_str(out, severity.word().as_bytes());
+        }
+        let mut rest = body;
+        while let Some((&field, tail)) = rest.split_first()
+            && field != 0
+            && let Some((value, tail)) = super::body::cstr(tail)
+        {
+            if field != b'S' && field != b'V' {
+                out.push(field);
+                put_str(out, value);
+            }
+            rest = tail;
+        }
+        out.push(0);
+    });
+}
+
 /// Appends one message: `body` writes what follows the length field.
 pub fn frame(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(tag);

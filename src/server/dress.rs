@@ -9,12 +9,15 @@ use crate::protocol::message;
 use crate::sql::quote;
 
 /// The settings of a session that greenroom carries from server to server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone)]
 pub struct Dress {
     /// The schemas to look in, as SET takes them; `None` where the login's own default is right.
     pub search_path: Option<Arc<str>>,
     /// The client's application_name.
     pub application_name: Arc<str>,
+    /// The queries that set each, made once.
+    path_query: Arc<[u8]>,
+    name_query: Arc<[u8]>,
 }
 
 impl Dress {
@@ -24,9 +27,17 @@ impl Dress {
 
     /// The dress of a session whose objects are in `schema`.
     pub fn new(schema: Option<&str>, application_name: &str) -> Self {
+        let search_path: Option<Arc<str>> = schema.map(|schema| quote::identifier(schema).into());
+        let query = |sql: String| {
+            let mut out = Vec::new();
+            message::query(&mut out, &sql);
+            out.into()
+        };
         Self {
-            search_path: schema.map(|schema| quote::identifier(schema).into()),
+            path_query: query(format!("SET search_path TO {}", search_path.as_deref().unwrap_or("DEFAULT"))),
+            name_query: query(format!("SET application_name TO {}", quote::literal(application_name))),
             application_name: application_name.into(),
+            search_path,
         }
     }
 
@@ -34,12 +45,11 @@ impl Dress {
     pub fn change_to(&mut self, wanted: &Self, out: &mut Vec<u8>) -> u32 {
         let mut cycles = 0;
         if self.search_path != wanted.search_path {
-            let path = wanted.search_path.as_deref().unwrap_or("DEFAULT");
-            message::query(out, &format!("SET search_path TO {path}"));
+            out.extend_from_slice(&wanted.path_query);
             cycles += 1;
         }
         if self.application_name != wanted.application_name {
-            message::query(out, &format!("SET application_name TO {}", quote::literal(&wanted.application_name)));
+            out.extend_from_slice(&wanted.name_query);
             cycles += 1;
         }
         if cycles > 0 {
@@ -70,13 +80,13 @@ mod tests {
 
     #[test]
     fn each_difference_is_a_query_of_its_own() {
-        let (mut dress, mut out) = (Dress::default(), Vec::new());
+        let (mut dress, mut out) = (Dress::new(None, "greenroom"), Vec::new());
         let wanted = Dress::new(Some("user-settings"), "it's");
         assert_eq!(dress.change_to(&wanted, &mut out), 2);
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.contains("SET search_path TO \"user-settings\"\0Q"), "{text}");
         assert!(text.ends_with("SET application_name TO 'it''s'\0"), "{text}");
-        assert_eq!(dress, wanted);
+        assert_eq!(dress.change_to(&wanted, &mut out), 0);
     }
 
     #[test]

@@ -80,14 +80,12 @@ impl Session {
     /// More of the frame that [`Self::on_client_start`] began.
     pub fn on_client_piece(&mut self, piece: &[u8], last: bool) {
         let Some(passing) = &mut self.passing else { return };
-        if let Some(scanner) = &mut passing.scanner {
-            scanner.feed(piece);
-        }
+        passing.scanner.feed(piece);
         if passing.keeps_unnamed {
             self.unnamed.extend(piece);
         }
-        if last && let Some(Passing { scanner: Some(scanner), .. }) = self.passing.take() {
-            self.leaves(scanner.finish());
+        if last && let Some(passing) = self.passing.take() {
+            self.leaves(passing.scanner.finish());
         }
     }
 
@@ -210,21 +208,16 @@ impl Session {
     }
 
     fn passing(&self, text: &[u8], keeps_unnamed: bool) -> Passing {
-        let mut scanner = self.pin.is_none().then(|| Scanner::new(self.quoting));
-        if let Some(scanner) = &mut scanner {
-            scanner.feed(text);
-        }
+        let mut scanner = Scanner::new(self.quoting);
+        scanner.feed(text);
         Passing { scanner, keeps_unnamed }
     }
 
-    /// A pinned session's server is closed at its end, so nothing it says matters any more.
     #[inline]
     fn read_text(&mut self, text: &[u8]) {
-        if self.pin.is_none() {
-            let effects = scan(text, self.quoting);
-            if !effects.is_empty() {
-                self.leaves(effects);
-            }
+        let effects = scan(text, self.quoting);
+        if !effects.is_empty() {
+            self.leaves(effects);
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Session {
 
 #[derive(Debug)]
 struct Passing {
-    scanner: Option<Scanner>,
+    scanner: Scanner,
     keeps_unnamed: bool,
 }
 
@@ -81,6 +81,12 @@ impl Session {
     #[inline]
     pub fn is_settled(&self) -> bool {
         self.queue.is_empty() && !self.copying_in && !self.batch_is_open
+    }
+
+    /// Whether every answer has come and the next move is the client's, perhaps in the middle of a batch.
+    #[inline]
+    pub fn is_waiting_for_client(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Whether the server did something that was not asked of it, and so must not be lent again.
@@ -116,6 +122,11 @@ impl Session {
     /// To be called when a lease begins, before its first byte is sent.
     pub fn expect_prelude(&mut self, cycles: u32) {
         self.queue.put_prelude_first(cycles);
+    }
+
+    /// A transaction ended on a server that the session keeps.
+    pub fn transaction_ended(&mut self) {
+        self.effects = Effects::NONE;
     }
 
     /// The lease ended and its server is gone or another's.

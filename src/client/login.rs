@@ -1,0 +1,356 @@
+//! Who a client is, where its data is, and whether that exists: from the startup message to the first ReadyForQuery.
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::reply::{self, Reply};
+use super::shared::Shared;
+use super::startup::Startup;
+use crate::auth::{Exchange, Step};
+use crate::cancel::CancelKey;
+use crate::config::{AuthMethod, PoolMode};
+use crate::metrics::{ClientState, InState, LoginResult};
+use crate::net::Stream;
+use crate::pool::{AcquireError, Kind, Lease, Member, Parameters};
+use crate::protocol::frame::{self, MAX_AUTH_BYTES};
+use crate::protocol::message::{self, Report, Severity};
+use crate::protocol::tag::TxStatus;
+use crate::protocol::{Frontend, sqlstate};
+use crate::provision::{self, ProvisionError};
+use crate::route::Route;
+use crate::server::{Dress, QueryError};
+use crate::session::PinReason;
+use crate::sql::Quoting;
+
+/// A client that has logged in.
+pub(super) struct LoggedIn {
+    pub(super) stream: Stream,
+    pub(super) member: Member,
+    pub(super) key: CancelKey,
+    pub(super) dress: Dress,
+    pub(super) quoting: Quoting,
+    /// The server that the session keeps from the start, and why.
+    pub(super) kept: Option<(Lease, PinReason)>,
+    /// What the client has already sent.
+    pub(super) leftover: BytesMut,
+    pub(super) state: InState<ClientState>,
+}
+
+/// Logs the client in; `None` if it was refused, which it has been told.
+pub(super) async fn log_in(
+    mut stream: Stream,
+    startup: Startup,
+    auth: AuthMethod,
+    shared: &Shared,
+    arriving: InState<ClientState>,
+) -> Option<LoggedIn> {
+    let application_name = startup.application_name().and_then(|name| std::str::from_utf8(name).ok());
+    let route = match shared.routes.resolve(&startup.database, application_name) {
+        Ok(route) => route,
+        Err(error) => {
+            shared.metrics.unknown().login(LoginResult::UnknownDatabase);
+            tracing::info!(database = startup.database, user = startup.user, %error, "login refused");
+            reply::farewell(&mut stream, &reply::unknown_database(&error)).await;
+            return None;
+        }
+    };
+    let metrics = shared.metrics.plugin(route.plugin.as_str());
+    drop(arriving);
+    let state = metrics.clients.enter(ClientState::Login);
+    let admitted = timeout(shared.timeouts.login, authenticate(&mut stream, &startup, auth, &route, shared)).await;
+    let refusal = match admitted {
+        Ok(Ok(leftover)) => match open_session(&startup, &route, shared).await {
+            Ok(opened) => {
+                metrics.login(LoginResult::Ok);
+                return greet(stream, opened, leftover, state, shared).await;
+            }
+            Err(reply) => Refusal { result: LoginResult::Unavailable, reply: Some(reply) },
+        },
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal { result: LoginResult::Timeout, reply: None },
+    };
+    metrics.login(refusal.result);
+    if let Some(reply) = refusal.reply {
+        let (code, error) = reply.summary();
+        tracing::info!(database = startup.database, user = startup.user, code, error, "login refused");
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        reply::send_last(&mut stream, &out).await;
+    }
+    None
+}
+
+/// Why a client was not let in, and what it is told, if anything.
+struct Refusal {
+    result: LoginResult,
+    reply: Option<Reply>,
+}
+
+impl Refusal {
+    fn denied(report: Report) -> Self {
+        Self { result: LoginResult::Denied, reply: Some(Reply::Ours(report)) }
+    }
+
+    fn gone() -> Self {
+        Self { result: LoginResult::Broken, reply: None }
+    }
+}
+
+/// Has the client prove that it is the route's login; returns what it sent beyond its proof.
+async fn authenticate(
+    stream: &mut Stream,
+    startup: &Startup,
+    auth: AuthMethod,
+    route: &Route,
+    shared: &Shared,
+) -> Result<BytesMut, Refusal> {
+    if startup.replication {
+        let report = Report::new(
+            Severity::Fatal,
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            "replication connections are not served by greenroom",
+        );
+        return Err(Refusal::denied(report.hint("Connect to PostgreSQL directly.")));
+    }
+    let mut buf = startup.leftover.clone();
+    if auth != AuthMethod::Trust && !buf.is_empty() {
+        return Err(Refusal::denied(reply::protocol_violation(
+            "nothing may follow the startup message before its answer",
+        )));
+    }
+    let mut out = startup.negotiation.clone();
+    let known = shared.credentials(&route.target.login);
+    let unknown = shared.unknown_credentials(&startup.user);
+    let is_login = *route.target.login.user == *startup.user;
+    let (mut exchange, mut step) = Exchange::start(auth, if is_login { &known } else { &unknown });
+    loop {
+        match step {
+            Step::Accepted(bytes) => {
+                out.extend_from_slice(&bytes);
+                stream.write_all(&out).await.map_err(|_| Refusal::gone())?;
+                return Ok(buf);
+            }
+            Step::Refused => return Err(Refusal::denied(reply::wrong_password(&startup.user))),
+            Step::Send(bytes) => {
+                out.extend_from_slice(&bytes);
+                stream.write_all(&out).await.map_err(|_| Refusal::gone())?;
+                out.clear();
+            }
+        }
+        let answer = loop {
+            match frame::take(&mut buf, MAX_AUTH_BYTES) {
+                Ok(Some(frame)) if Frontend(frame.tag) == Frontend::PASSWORD => break frame.body,
+                Ok(Some(_)) => {
+                    return Err(Refusal::denied(reply::protocol_violation(
+                        "expected an answer to the password request",
+                    )));
+                }
+                Ok(None) => {}
+                Err(error) => return Err(Refusal::denied(reply::protocol_violation(error.to_string()))),
+            }
+            match stream.read_buf(&mut buf).await {
+                Ok(0) | Err(_) => return Err(Refusal::gone()),
+                Ok(_) => {}
+            }
+        };
+        step = exchange.answer(&answer).map_err(|error| {
+            let report = Report::new(Severity::Fatal, sqlstate::PROTOCOL_VIOLATION, error.message);
+            Refusal::denied(report.detail(error.detail))
+        })?;
+    }
+}
+
+/// Everything a session needs before its client is greeted.
+struct Opened {
+    member: Member,
+    dress: Dress,
+    parameters: Parameters,
+    kept: Option<(Lease, PinReason)>,
+}
+
+/// Finds out what the client's PostgreSQL reports, makes its schema exist, and opens a server of its own if the session
+/// needs one from the start. With everything known, no server is needed at all.
+async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Result<Opened, Reply> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let application_name = startup.application_name().map(text).unwrap_or_default();
+    let dress = Dress::new(route.target.schema.as_deref(), &application_name);
+    let member = shared
+        .pools
+        .member(route)
+        .map_err(|error| Reply::Ours(Report::new(Severity::Fatal, sqlstate::CONFIG_FILE_ERROR, error.to_string())))?;
+    let not_lent = |error: AcquireError| reply::not_lent(&error, Severity::Fatal);
+
+    let mut parameters = member.pool.parameters();
+    if !shared.is_provisioned(&route.target) || parameters.is_none() {
+        let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(not_lent)?;
+        if let Err(error) = provision::ensure(lease.server(), &route.target).await {
+            match &error {
+                ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => lease.close("server_ended"),
+                _ => lease.release(),
+            }
+            return Err(reply::not_provisioned(&error));
+        }
+        shared.provisioned(&route.target);
+        lease.release();
+        parameters = member.pool.parameters();
+    }
+    let parameters = parameters.unwrap_or_default();
+
+    let Some(reason) = needs_own_server(startup, &member, &parameters, &application_name) else {
+        let parameters = as_the_session_sees_them(&parameters, &dress);
+        return Ok(Opened { member, dress, parameters, kept: None });
+    };
+    let kind = Kind::Private { startup: own_startup(startup, &dress)?, dress: dress.clone() };
+    let (lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
+    Ok(Opened { member, dress, parameters: reported.unwrap_or_default(), kept: Some((lease, reason)) })
+}
+
+/// Why the session cannot share servers from its first moment on, if it cannot.
+fn needs_own_server(
+    startup: &Startup,
+    member: &Member,
+    parameters: &Parameters,
+    application_name: &str,
+) -> Option<PinReason> {
+    if member.mode() == PoolMode::Session {
+        return Some(PinReason::SessionMode);
+    }
+    let is_default = |(name, value): &(bytes::Bytes, bytes::Bytes)| match &*name.to_ascii_lowercase() {
+        b"application_name" => Dress::is_plain_application_name(application_name),
+        b"client_encoding" => parameters
+            .iter()
+            .any(|(name, default)| &**name == "client_encoding" && is_same_encoding(value, default.as_bytes())),
+        _ => false,
+    };
+    let shares = startup.options.is_none() && startup.parameters.iter().all(is_default);
+    (!shares).then_some(PinReason::StartupSettings)
+}
+
+/// PostgreSQL compares encoding names by their letters and digits only; `unicode` is UTF8.
+fn is_same_encoding(a: &[u8], b: &[u8]) -> bool {
+    let clean = |name: &[u8]| {
+        let name: Vec<u8> =
+            name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+        if name == b"unicode" { b"utf8".to_vec() } else { name }
+    };
+    clean(a) == clean(b)
+}
+
+/// What a shared server reports is what this session sees, but for what it will be dressed in.
+fn as_the_session_sees_them(parameters: &Parameters, dress: &Dress) -> Parameters {
+    let value = |name: &str, default: &str| match (name, &dress.search_path) {
+        ("application_name", _) => (*dress.application_name).into(),
+        ("search_path", Some(path)) => (**path).into(),
+        _ => default.into(),
+    };
+    parameters.iter().map(|(name, default)| (name.clone(), value(name, default))).collect()
+}
+
+/// The startup parameters of a server of the session's own: the client's, and the schema's search_path unless the client
+/// brings one.
+fn own_startup(startup: &Startup, dress: &Dress) -> Result<Vec<(String, String)>, Reply> {
+    let text = |bytes: &[u8], name: &str| match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => {
+            let message = format!("startup parameter \"{name}\" is not valid UTF-8");
+            Err(Reply::Ours(Report::new(Severity::Fatal, sqlstate::INVALID_PARAMETER_VALUE, message)))
+        }
+    };
+    let mut parameters = Vec::new();
+    let options = startup.options.as_deref();
+    if let Some(path) = &dress.search_path
+        && !options.is_some_and(sets_search_path)
+    {
+        parameters.push(("search_path".to_owned(), path.to_string()));
+    }
+    if let Some(options) = options {
+        parameters.push(("options".to_owned(), text(options, "options")?));
+    }
+    for (name, value) in &startup.parameters {
+        let name = text(name, "?")?;
+        let value = text(value, &name)?;
+        if name.eq_ignore_ascii_case("search_path") {
+            parameters.retain(|(name, _)| name != "search_path");
+        }
+        parameters.push((name, value));
+    }
+    Ok(parameters)
+}
+
+/// Whether command-line options set search_path (`-c search_path=x`, `-csearch-path=x`, `--search_path=x`).
+///
+/// Source: PostgreSQL, `pg_split_opts` and `ParseLongOption`: words end at white space, a backslash keeps the next byte,
+/// and `-` in a name means `_`.
+fn sets_search_path(options: &[u8]) -> bool {
+    let (mut words, mut word, mut escaped) = (Vec::new(), Vec::new(), false);
+    for &byte in options {
+        match byte {
+            b'\\' if !escaped => escaped = true,
+            byte if byte.is_ascii_whitespace() && !escaped => words.push(std::mem::take(&mut word)),
+            byte => {
+                word.push(if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() });
+                escaped = false;
+            }
+        }
+    }
+    words.push(word);
+    let mut after_c = false;
+    words.iter().filter(|word| !word.is_empty()).any(|word| {
+        let name = match &word[..] {
+            name if after_c => name,
+            name => name.strip_prefix(b"_c").or_else(|| name.strip_prefix(b"__")).unwrap_or_default(),
+        };
+        after_c = word == b"_c";
+        name.starts_with(b"search_path=")
+    })
+}
+
+/// Tells the client that it is in.
+async fn greet(
+    mut stream: Stream,
+    opened: Opened,
+    leftover: BytesMut,
+    state: InState<ClientState>,
+    shared: &Shared,
+) -> Option<LoggedIn> {
+    let Opened { member, dress, parameters, kept } = opened;
+    let key = shared.keys.issue();
+    let mut out = Vec::with_capacity(1024);
+    message::authentication_ok(&mut out);
+    let mut quoting = Quoting::Standard;
+    for (name, value) in parameters.iter() {
+        message::parameter_status(&mut out, name, value);
+        if &**name == "standard_conforming_strings" && &**value == "off" {
+            quoting = Quoting::Backslash;
+        }
+    }
+    message::backend_key_data(&mut out, key.pid, &key.secret);
+    message::ready_for_query(&mut out, TxStatus::Idle);
+    match timeout(shared.timeouts.login, stream.write_all(&out)).await {
+        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, quoting, kept, leftover, state }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encodings_name_is_its_letters_and_digits() {
+        assert!(is_same_encoding(b"utf-8", b"UTF8"));
+        assert!(is_same_encoding(b"UNICODE", b"UTF8"));
+        assert!(!is_same_encoding(b"LATIN1", b"UTF8"));
+    }
+
+    #[test]
+    fn a_search_path_among_the_options_is_found_however_it_is_spelled() {
+        for options in ["-c search_path=x", "-csearch_path=x", "--search-path=x", "-c geqo=off -c SEARCH_PATH=a\\ b"] {
+            assert!(sets_search_path(options.as_bytes()), "{options}");
+        }
+        for options in ["-c my.search_path=x", "-c geqo=off", "-c application_name=--search_path=x", ""] {
+            assert!(!sets_search_path(options.as_bytes()), "{options}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Frames of the server: what goes to the client, what answers a message of ours, and where the transaction stands.
+
+use tokio::time::Instant;
+
+use super::{Ending, Flow, Relay};
+use crate::client::reply;
+use crate::net::{Buffer, LARGE_BYTES};
+use crate::protocol::frame::{HEADER_BYTES, Header, MAX_MESSAGE_BYTES};
+use crate::protocol::{Backend, body};
+use crate::session::Reply;
+use crate::sql::Quoting;
+
+impl Relay<'_> {
+    /// Looks at every frame as far as it is there.
+    pub(super) fn on_server_bytes(&mut self, bytes: usize) -> Flow {
+        let _ = bytes;
+        while let Some(down) = &mut self.down {
+            let unread = down.unread();
+            if unread.is_empty() {
+                break;
+            }
+            if self.down_left > 0 {
+                let len = unread.len().min(self.down_left);
+                self.down_left -= len;
+                if self.down_forwards {
+                    down.pass(len);
+                } else {
+                    down.discard(len);
+                }
+                continue;
+            }
+            let Ok(header) = Header::read(unread, MAX_MESSAGE_BYTES) else {
+                return Flow::Break(Ending::Told(reply::server_lost()));
+            };
+            let Some(header) = header else { break };
+            let len = unread.len().min(header.total);
+            // Most of what a server says: rows need no look.
+            let tag = Backend(header.tag);
+            if len < header.total && !streams(tag) && header.total <= LARGE_BYTES {
+                break;
+            }
+            let reply = self.session.on_server(tag, unread.get(HEADER_BYTES).copied());
+            if tag == Backend::ERROR {
+                self.server_said_farewell = is_farewell(&unread[HEADER_BYTES..len]);
+            } else if tag == Backend::PARAMETER_STATUS {
+                note_quoting(&mut self.session, &unread[HEADER_BYTES..len]);
+            }
+            self.down_left = header.total - len;
+            self.down_forwards = reply != Reply::Swallow;
+            match reply {
+                Reply::Forward => down.pass(len),
+                Reply::Swallow => down.discard(len),
+                Reply::PreludeFailed => {
+                    tracing::error!(plugin = &*self.metrics.name, "a server could not be prepared for a session");
+                    return Flow::Break(Ending::Told(reply::prelude_failed()));
+                }
+                Reply::Ready(status) => {
+                    down.pass(len);
+                    let is_last = down.unread().is_empty();
+                    self.status = status;
+                    self.on_ready(is_last)?;
+                }
+            }
+        }
+        if self.session.is_waiting_for_client() && !self.session.is_settled() {
+            // In the middle of a batch, behind a Flush.
+            self.times.clients_turn = Instant::now();
+        }
+        if self.down.as_ref().is_some_and(Buffer::is_empty)
+            && let Some(down) = self.down.take()
+        {
+            self.shared.buffers.give_back(down);
+        }
+        Flow::Continue(())
+    }
+
+    /// The server ended. Its last words have been passed on; if they were a farewell, there is nothing to add.
+    pub(super) fn on_server_gone(&mut self) -> Flow {
+        self.close_lease("server_ended");
+        match self.server_said_farewell {
+            true => Flow::Break(Ending::Silent),
+            false => Flow::Break(Ending::Told(reply::server_lost())),
+        }
+    }
+}
+
+/// Frames whose body is passed on as it comes, without being looked at.
+fn streams(tag: Backend) -> bool {
+    matches!(tag, Backend::DATA_ROW | Backend::COPY_DATA | Backend::ROW_DESCRIPTION | Backend::FUNCTION_CALL)
+}
+
+/// Whether an ErrorResponse ends the connection.
+fn is_farewell(body: &[u8]) -> bool {
+    let severity = body::error_field(body, b'V').or_else(|| body::error_field(body, b'S'));
+    matches!(severity, Some(b"FATAL" | b"PANIC"))
+}
+
+fn note_quoting(session: &mut crate::session::Session, body: &[u8]) {
+    if let Some((b"standard_conforming_strings", value)) = body::parameter_status(body) {
+        session.set_quoting(if value == b"off" { Quoting::Backslash } else { Quoting::Standard });
+    }
+}

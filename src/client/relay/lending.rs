@@ -1,0 +1,271 @@
+//! The lease of one client: asking for it, dressing it, keeping it, giving it back.
+
+use std::pin::Pin;
+
+use super::{Ending, Flow, Relay};
+use crate::cancel::CancelPlace;
+use crate::client::reply;
+use crate::metrics::ClientState;
+use crate::pool::{AcquireError, Kind, Lease, Member};
+use crate::protocol::message::{self, Severity};
+use crate::protocol::tag::TxStatus;
+use crate::server::{Code, Dress, QueryError};
+use crate::session::PinReason;
+use crate::sql::Effect;
+
+/// What a wait for a server brings.
+pub(super) type Lent = Result<Lease, LendError>;
+
+/// Why it brings none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LendError {
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    #[error("the server could not be prepared: {0}")]
+    Prepare(#[from] QueryError),
+}
+
+/// Whether this client holds a server now. Whether it keeps it beyond the transaction is the session's pin.
+pub(super) enum Lending {
+    /// Between transactions: nothing held.
+    Free,
+    /// A server is on its way.
+    Waiting(Box<Waiting>),
+    /// Held.
+    Leased(Lease),
+}
+
+/// A wait for a server, which a cancel can end.
+pub(super) struct Waiting {
+    /// It is for a server that has nothing of the session yet; otherwise its own comes back.
+    fresh: bool,
+    pub(super) lent: Pin<Box<dyn Future<Output = Lent> + Send>>,
+    pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Relay<'_> {
+    /// Asks for a server for what has arrived.
+    pub(super) fn borrow(&mut self) -> Flow {
+        let code = self.member.pool.facts.code();
+        if code == Code::Stateful {
+            self.session.pin_for(PinReason::DatabaseCode);
+        }
+        if self.session.effects().contains(Effect::SequenceRead) {
+            self.member.pool.facts.sequences_are_read();
+        }
+        if self.session.pin().is_none()
+            && code == Code::Harmless
+            && let Some(lease) = self.member.try_acquire()
+        {
+            self.lend(lease);
+            return Flow::Continue(());
+        }
+        self.state.set(ClientState::Waiting);
+        self.key.place.waits();
+        let lent: Pin<Box<dyn Future<Output = Lent> + Send>> = match self.session.pin() {
+            Some(_) => Box::pin(private(self.member.clone(), self.dress.clone())),
+            None => Box::pin(shared(self.member.clone(), self.dress.clone())),
+        };
+        self.wait(true, lent);
+        Flow::Continue(())
+    }
+
+    fn wait(&mut self, fresh: bool, lent: Pin<Box<dyn Future<Output = Lent> + Send>>) {
+        let place = std::sync::Arc::clone(&self.key.place);
+        let cancelled = Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await });
+        self.lending = Lending::Waiting(Box::new(Waiting { fresh, lent, cancelled }));
+    }
+
+    /// The wait is over.
+    pub(super) fn on_lent(&mut self, lent: Lent) -> Flow {
+        let fresh = match std::mem::replace(&mut self.lending, Lending::Free) {
+            Lending::Waiting(waiting) => waiting.fresh,
+            _ => true,
+        };
+        match lent {
+            Ok(lease) if fresh => self.lend(lease),
+            Ok(lease) => self.keep(lease),
+            Err(LendError::Acquire(error)) => {
+                let error = reply::not_lent(&error, Severity::Error);
+                let (code, text) = error.summary();
+                tracing::warn!(plugin = &*self.metrics.name, code, error = text, "no server for a transaction");
+                return self.fail_outstanding(&error);
+            }
+            Err(error @ LendError::Prepare(_)) => {
+                tracing::warn!(plugin = &*self.metrics.name, %error, "a server was lost");
+                return Flow::Break(Ending::Told(reply::server_lost()));
+            }
+        }
+        Flow::Continue(())
+    }
+
+    /// Dresses a fresh server: what differs goes out ahead of the client's bytes, in the same write.
+    fn lend(&mut self, mut lease: Lease) {
+        if lease.is_private() {
+            // The database turned out to have code of its own while the session waited.
+            self.session.pin_for(PinReason::DatabaseCode);
+        } else {
+            let (server, mut cycles) = (lease.server(), 0);
+            // What stood before an injection goes behind the prelude; usually there is none, and nothing is allocated.
+            let behind = self.ahead.len();
+            let prelude = &mut self.ahead;
+            if server.last_session != self.key.pid {
+                server.last_session = self.key.pid;
+                if self.member.pool.facts.are_sequences_read() {
+                    message::query(prelude, "DISCARD SEQUENCES");
+                    cycles += 1;
+                }
+            }
+            cycles += server.dress.change_to(&self.dress, prelude);
+            if cycles == 0 && self.session.needs_blank_server() {
+                // An empty query ends the unnamed statement of whoever had the server before.
+                message::query(prelude, "");
+                cycles += 1;
+            }
+            if cycles > 0 {
+                self.session.expect_prelude(cycles);
+                prelude.rotate_left(behind);
+            }
+        }
+        self.keep(lease);
+    }
+
+    /// Holds a server that needs no dressing.
+    pub(super) fn keep(&mut self, mut lease: Lease) {
+        self.key.place.leases(std::sync::Arc::clone(&lease.server().cancel));
+        self.lending = Lending::Leased(lease);
+        self.server_said_farewell = false;
+        self.server_is_deaf = false;
+        self.server_needs_flush = false;
+        self.state.set(ClientState::Active);
+        self.note_pin();
+    }
+
+    /// The first pin of a session is logged and counted.
+    pub(super) fn note_pin(&mut self) {
+        if self.pinned.is_none()
+            && let Some(reason) = self.session.pin()
+        {
+            self.pinned = Some(self.metrics.pin(reason.as_str()));
+            self.state.set(ClientState::Pinned);
+            tracing::info!(
+                plugin = &*self.metrics.name,
+                reason = reason.as_str(),
+                "session keeps a server connection of its own until its client ends"
+            );
+        }
+    }
+
+    /// ReadyForQuery has come. At the end of a transaction the server goes back before the client is told, unless the
+    /// session keeps it.
+    pub(super) fn on_ready(&mut self, is_last: bool) -> Flow {
+        self.turn_passes();
+        if !self.session.is_settled() {
+            // More was sent behind it: the next transaction has begun already.
+            self.times.transaction.get_or_insert(self.times.clients_turn);
+            return Flow::Continue(());
+        }
+        self.dress_again();
+        if self.status != TxStatus::Idle {
+            return Flow::Continue(());
+        }
+        self.note_changed_code();
+        if self.session.pin().is_none() {
+            let doubtful = self.session.is_doubtful() || !is_last || self.has_bytes_for_server();
+            self.session.lease_ended();
+            self.state.set(ClientState::Idle);
+            self.key.place.rests();
+            if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
+                match doubtful {
+                    true => lease.close("doubtful"),
+                    false => lease.release(),
+                }
+            }
+        } else {
+            self.session.transaction_ended();
+        }
+        Flow::Continue(())
+    }
+
+    /// Statements that define code, and those that hide what they do, may have changed what the database's code does.
+    fn note_changed_code(&mut self) {
+        let effects = self.session.effects();
+        if [Effect::Code, Effect::Procedural, Effect::Unreadable].into_iter().any(|effect| effects.contains(effect)) {
+            self.member.pool.facts.forget();
+        }
+    }
+
+    /// A session that changed settings on a server it had borrowed may have RESET the search_path: it has its own back
+    /// before anything else is read from the client.
+    fn dress_again(&mut self) {
+        let changed = [Effect::Settings, Effect::Procedural, Effect::Unreadable];
+        let effects = self.session.effects();
+        let may_have = self.dress.search_path.is_some() && changed.into_iter().any(|effect| effects.contains(effect));
+        if !may_have || self.status == TxStatus::Failed {
+            return;
+        }
+        match std::mem::replace(&mut self.lending, Lending::Free) {
+            Lending::Leased(lease) if !lease.is_private() => {
+                self.wait(false, Box::pin(dressed_again(lease, self.dress.clone())));
+            }
+            other => self.lending = other,
+        }
+    }
+
+    /// Puts away whatever is held. Nothing here is clean enough to be lent again.
+    pub(super) fn put_lease_away(&mut self) {
+        let reason = match self.session.pin() {
+            Some(_) if self.is_at_rest() => "pinned",
+            _ => "client_gone",
+        };
+        self.note_changed_code();
+        self.close_lease(reason);
+    }
+
+    pub(super) fn close_lease(&mut self, reason: &'static str) {
+        self.key.place.rests();
+        if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
+            lease.close(reason);
+        }
+        self.session.lease_ended();
+    }
+}
+
+/// A shared server, after its database's code was asked about if that is not known.
+async fn shared(member: Member, dress: Dress) -> Lent {
+    let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(LendError::Acquire)?;
+    let code = match member.pool.facts.code() {
+        Code::Unknown => {
+            let pool = std::sync::Arc::clone(lease.pool());
+            pool.facts.ask(lease.server()).await.map_err(LendError::Prepare)?
+        }
+        known => known,
+    };
+    if code == Code::Stateful {
+        lease.release();
+        return private(member, dress).await;
+    }
+    Ok(lease)
+}
+
+/// A server of the session's own.
+async fn private(member: Member, dress: Dress) -> Lent {
+    let mut startup = vec![("application_name".to_owned(), dress.application_name.to_string())];
+    startup.extend(dress.search_path.as_ref().map(|path| ("search_path".to_owned(), path.to_string())));
+    let (lease, _) = member.acquire(Kind::Private { startup, dress }).await.map_err(LendError::Acquire)?;
+    Ok(lease)
+}
+
+/// Gives the session its own search_path back if a RESET took it away.
+async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
+    let (rows, _) = lease
+        .server()
+        .query_anywhere("SELECT pg_catalog.current_setting('search_path')")
+        .await
+        .map_err(LendError::Prepare)?;
+    let now = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
+    if let (Some(path), Some(Dress::NOWHERE)) = (&dress.search_path, now.as_deref()) {
+        lease.server().query_anywhere(&format!("SET search_path TO {path}")).await.map_err(LendError::Prepare)?;
+    }
+    Ok(lease)
+}

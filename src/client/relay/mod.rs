@@ -1,0 +1,230 @@
+//! The loop that carries a client's bytes to the server it is lent, and the answers back.
+//!
+//! One task for each client. [`poll`] waits for the next thing that can happen and moves bytes that are ready; everything
+//! else here is a plain function of what has arrived. Both directions flow independently of each other, so that neither
+//! a client that does not read nor a server that does not read stops the other direction.
+//!
+//! - [`poll`]: what can happen next.
+//! - [`upstream`]: frames of the client.
+//! - [`downstream`]: frames of the server.
+//! - [`lending`]: the lease: asking, dressing, giving back.
+//! - [`limits`]: deadlines.
+
+mod downstream;
+mod lending;
+mod limits;
+mod poll;
+mod upstream;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::login::LoggedIn;
+use super::reply;
+use super::shared::Shared;
+use crate::cancel::CancelKey;
+use crate::metrics::{ClientState, GaugeGuard, InState, PluginMetrics};
+use crate::net::{Buffer, Stream};
+use crate::pool::Member;
+use crate::protocol::message::Report;
+use crate::protocol::tag::TxStatus;
+use crate::server::Dress;
+use crate::session::Session;
+use lending::Lending;
+use limits::Timer;
+use poll::Event;
+
+/// How a client's time ends.
+#[derive(Debug)]
+enum Ending {
+    /// It said goodbye, or left, or the server has said everything there is to say.
+    Silent,
+    /// It is told this first.
+    Told(Report),
+}
+
+/// Whether the relay goes on.
+type Flow = ControlFlow<Ending>;
+
+/// One client's relay.
+pub(super) struct Relay<'a> {
+    shared: &'a Shared,
+    client: Stream,
+    member: Member,
+    key: CancelKey,
+    /// What a server wears for this session.
+    dress: Dress,
+    session: Session,
+    lending: Lending,
+    /// Where the session's transaction stands, as the client was last told.
+    status: TxStatus,
+
+    /// From the client: borrowed while something is in it.
+    up: Option<Buffer>,
+    /// Goes to the server before what is in `up`: our own messages, and frames that stood before one of them.
+    ahead: Vec<u8>,
+    /// How many of its bytes went out.
+    ahead_sent: usize,
+    /// Bytes still to come of a client's frame that is larger than the buffer.
+    up_left: usize,
+    /// Whether they go to the server.
+    up_forwards: bool,
+
+    /// From the server: borrowed while something is in it.
+    down: Option<Buffer>,
+    /// Goes to the client after what is in `down`: what greenroom answers itself.
+    own: Vec<u8>,
+    own_sent: usize,
+    /// Bytes still to come of a server's frame that is larger than the buffer.
+    down_left: usize,
+    /// Whether they go to the client.
+    down_forwards: bool,
+    /// The last read filled the whole buffer: the next one had better be larger.
+    bulk: Bulk,
+    /// The server's last error was a farewell.
+    server_said_farewell: bool,
+    /// The server no longer takes bytes; it may still have something to say.
+    server_is_deaf: bool,
+    /// Bytes were written that may rest in a TLS session's buffer.
+    server_needs_flush: bool,
+    /// The client sends nothing more; what it asked for is still done, as PostgreSQL would.
+    leaving: bool,
+
+    metrics: Arc<PluginMetrics>,
+    state: InState<ClientState>,
+    pinned: Option<GaugeGuard>,
+    draining: std::pin::Pin<Box<WaitForCancellationFuture<'a>>>,
+    times: Times,
+    timer: Timer,
+}
+
+/// Which directions carry bulk.
+#[derive(Debug, Default)]
+struct Bulk {
+    up: bool,
+    down: bool,
+}
+
+/// When things began; each reading of the clock serves every limit.
+#[derive(Debug)]
+struct Times {
+    /// The transaction at hand, from its first message.
+    transaction: Option<Instant>,
+    /// The client's turn: the last ReadyForQuery, or the login.
+    clients_turn: Instant,
+    /// The client does not take what was sent to it.
+    write_blocked: Option<Instant>,
+}
+
+impl<'a> Relay<'a> {
+    pub(super) fn new(client: LoggedIn, shared: &'a Shared) -> Self {
+        let mut up = None;
+        if !client.leftover.is_empty() {
+            // A hello is read into a buffer smaller than this one.
+            up.insert(shared.buffers.take(true)).append(&client.leftover);
+        }
+        let mut relay = Self {
+            metrics: Arc::clone(&client.member.metrics),
+            client: client.stream,
+            member: client.member,
+            key: client.key,
+            dress: client.dress,
+            session: Session::new(client.quoting),
+            lending: Lending::Free,
+            status: TxStatus::Idle,
+            up,
+            ahead: Vec::new(),
+            ahead_sent: 0,
+            up_left: 0,
+            up_forwards: false,
+            down: None,
+            own: Vec::new(),
+            own_sent: 0,
+            down_left: 0,
+            down_forwards: false,
+            bulk: Bulk::default(),
+            server_said_farewell: false,
+            server_is_deaf: false,
+            server_needs_flush: false,
+            leaving: false,
+            state: client.state,
+            pinned: None,
+            draining: Box::pin(shared.draining.cancelled()),
+            times: Times { transaction: None, clients_turn: Instant::now(), write_blocked: None },
+            timer: Timer::default(),
+            shared,
+        };
+        relay.state.set(ClientState::Idle);
+        if let Some((lease, reason)) = client.kept {
+            relay.session.pin_for(reason);
+            relay.keep(lease);
+        }
+        relay
+    }
+
+    /// Carries bytes until the client or the server ends.
+    pub(super) async fn run(mut self) {
+        let mut flow = if self.up.is_some() { self.on_client_bytes(0) } else { Flow::Continue(()) };
+        let ending = loop {
+            if let Flow::Break(ending) = flow {
+                break ending;
+            }
+            let event = self.next().await;
+            flow = self.on_event(event);
+        };
+        self.end(ending).await;
+    }
+
+    fn on_event(&mut self, event: Event) -> Flow {
+        match event {
+            Event::ClientBytes(bytes) => self.on_client_bytes(bytes),
+            Event::ClientGone => Flow::Break(Ending::Silent),
+            Event::ClientLeft => self.on_client_left(),
+            Event::ServerBytes(bytes) => self.on_server_bytes(bytes),
+            Event::ServerGone => self.on_server_gone(),
+            Event::Lent(result) => self.on_lent(*result),
+            Event::Cancelled => self.fail_outstanding(&reply::Reply::Ours(reply::cancelled())),
+            Event::Deadline => self.on_deadline(),
+            Event::Draining => Flow::Break(Ending::Told(reply::shutdown())),
+        }
+    }
+
+    /// The client sends nothing more. PostgreSQL does what it was asked before it looks at the end of its input; a client
+    /// that vanished while it waited for a server does not hold its place.
+    fn on_client_left(&mut self) -> Flow {
+        let asked = matches!(self.lending, Lending::Leased(_)) && !self.session.is_waiting_for_client();
+        if !asked {
+            return Flow::Break(Ending::Silent);
+        }
+        self.leaving = true;
+        Flow::Continue(())
+    }
+
+    /// Gives everything back. What the client left unfinished is rolled back by closing the server.
+    async fn end(mut self, ending: Ending) {
+        self.put_lease_away();
+        if let Ending::Told(report) = &ending {
+            report.write(&mut self.own);
+        }
+        // What the server said last belongs to the client, even if the server is gone.
+        let down = self.down.as_ref().map(Buffer::outgoing).unwrap_or_default();
+        // Nothing can be said in the middle of a message.
+        let in_message = self.down_left > 0 && self.down_forwards;
+        let own = if in_message { &[] } else { &self.own[self.own_sent..] };
+        if !down.is_empty() || !own.is_empty() {
+            let last = [down, own].concat();
+            reply::send_last(&mut self.client, &last).await;
+        }
+        for buffer in [self.up.take(), self.down.take()].into_iter().flatten() {
+            self.shared.buffers.give_back(buffer);
+        }
+    }
+
+    /// Nothing is asked, nothing is on its way, and no transaction is open: the client could leave without loss.
+    fn is_at_rest(&self) -> bool {
+        self.status == TxStatus::Idle && self.session.is_settled() && self.up.is_none() && self.ahead.is_empty()
+    }
+}

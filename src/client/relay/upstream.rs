@@ -1,0 +1,131 @@
+//! Frames of the client: what goes to the server, what is answered here, what is ignored.
+
+use super::lending::Lending;
+use super::{Ending, Flow, Relay};
+use crate::client::reply;
+use crate::metrics::ClientState;
+use crate::net::{Buffer, LARGE_BYTES};
+use crate::protocol::frame::{Header, MAX_MESSAGE_BYTES};
+use crate::protocol::{Frontend, message};
+use crate::session::Verdict;
+
+impl Relay<'_> {
+    /// Looks at every frame that is whole, or as much of one as there can be.
+    pub(super) fn on_client_bytes(&mut self, bytes: usize) -> Flow {
+        let _ = bytes;
+        while let Some(up) = &mut self.up {
+            let unread = up.unread();
+            if unread.is_empty() {
+                break;
+            }
+            if self.up_left > 0 {
+                let len = unread.len().min(self.up_left);
+                self.up_left -= len;
+                self.session.on_client_piece(&unread[..len], self.up_left == 0);
+                if self.up_forwards {
+                    up.pass(len);
+                } else {
+                    up.discard(len);
+                }
+                continue;
+            }
+            let header = match Header::read(unread, MAX_MESSAGE_BYTES) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => return Flow::Break(Ending::Told(reply::protocol_violation(error.to_string()))),
+            };
+            let (verdict, len) = if unread.len() >= header.total {
+                (self.session.on_client(&unread[..header.total]), header.total)
+            } else if must_be_whole(header) || unread.len() < beginning(header) {
+                break;
+            } else {
+                self.up_left = header.total - unread.len();
+                (self.session.on_client_start(unread), unread.len())
+            };
+            self.up_forwards = matches!(verdict, Verdict::Forward | Verdict::ForwardAfterInjection);
+            self.obey(verdict, len)?;
+        }
+        if self.up.as_ref().is_some_and(Buffer::is_empty)
+            && let Some(up) = self.up.take()
+        {
+            self.shared.buffers.give_back(up);
+        }
+        self.metrics.queries.inc_by(self.session.take_queries().into());
+        if self.has_bytes_for_server() {
+            self.transaction_begins();
+            match &self.lending {
+                Lending::Free => return self.borrow(),
+                Lending::Leased(_) if self.pinned.is_none() => self.state.set(ClientState::Active),
+                _ => {}
+            }
+        }
+        self.note_pin();
+        Flow::Continue(())
+    }
+
+    pub(super) fn has_bytes_for_server(&self) -> bool {
+        !self.ahead.is_empty() || self.up.as_ref().is_some_and(|up| !up.outgoing().is_empty())
+    }
+
+    /// Does with the next `len` unread bytes what the session decided.
+    fn obey(&mut self, verdict: Verdict, len: usize) -> Flow {
+        let Some(up) = &mut self.up else { return Flow::Continue(()) };
+        match verdict {
+            Verdict::Forward => up.pass(len),
+            Verdict::ForwardAfterInjection => {
+                // What stood before it goes out before it.
+                self.ahead.extend_from_slice(up.outgoing());
+                up.discard_outgoing();
+                self.session.injection(&mut self.ahead);
+                if let Some(up) = &mut self.up {
+                    up.pass(len);
+                }
+            }
+            Verdict::Ignore => up.discard(len),
+            Verdict::AnswerReady => {
+                up.discard(len);
+                message::ready_for_query(&mut self.own, self.status);
+            }
+            Verdict::Terminate if self.session.is_waiting_for_client() => return Flow::Break(Ending::Silent),
+            Verdict::Terminate => {
+                // What was asked before the goodbye is still done.
+                let rest = up.unread().len();
+                up.discard(rest);
+                self.leaving = true;
+            }
+        }
+        Flow::Continue(())
+    }
+
+    /// The outstanding questions get this error, and what had not gone out yet is dropped.
+    pub(super) fn fail_outstanding(&mut self, error: &reply::Reply) -> Flow {
+        self.put_lease_away();
+        for failure in self.session.fail_outstanding() {
+            error.write(&mut self.own);
+            if failure == crate::session::Failure::ErrorAndReady {
+                message::ready_for_query(&mut self.own, crate::protocol::tag::TxStatus::Idle);
+            }
+        }
+        self.ahead.clear();
+        self.ahead_sent = 0;
+        self.up_forwards = false;
+        if let Some(up) = &mut self.up {
+            up.discard_outgoing();
+        }
+        self.status = crate::protocol::tag::TxStatus::Idle;
+        self.turn_passes();
+        self.state.set(ClientState::Idle);
+        self.on_client_bytes(0)
+    }
+}
+
+/// Frames that the session looks into are waited for, as long as the largest buffer can hold them.
+fn must_be_whole(header: Header) -> bool {
+    let looked_into = [Frontend::QUERY, Frontend::PARSE, Frontend::BIND, Frontend::DESCRIBE, Frontend::CLOSE];
+    looked_into.contains(&Frontend(header.tag)) && header.total <= LARGE_BYTES
+}
+
+/// How much of a frame that is never whole must be there before it is looked at: the names in it, for those that have any.
+fn beginning(header: Header) -> usize {
+    if must_be_whole(Header { total: 0, ..header }) { LARGE_BYTES } else { 0 }
+}

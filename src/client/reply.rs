@@ -1,0 +1,207 @@
+//! What greenroom itself says to a client, with its SQLSTATE.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::net::Stream;
+use crate::pool::AcquireError;
+use crate::pool::error::OpenError;
+use crate::protocol::body;
+use crate::protocol::message::{self, Report, Severity};
+use crate::protocol::sqlstate;
+use crate::provision::ProvisionError;
+use crate::route::RouteError;
+use crate::server::{ConnectError, QueryError};
+
+/// The longest greenroom waits for a client to take its last message.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
+
+/// An error of our own making, or PostgreSQL's passed on.
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    Ours(Report),
+    /// The body of PostgreSQL's ErrorResponse, to be told with this severity.
+    Passed(Severity, Bytes),
+}
+
+impl Reply {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ours(report) => report.write(out),
+            Self::Passed(severity, body) => message::error_passed_on(out, *severity, body),
+        }
+    }
+
+    /// SQLSTATE and message, for the log.
+    pub(super) fn summary(&self) -> (String, String) {
+        match self {
+            Self::Ours(report) => (report.code.to_owned(), report.message.clone()),
+            Self::Passed(_, body) => {
+                let field =
+                    |code| String::from_utf8_lossy(body::error_field(body, code).unwrap_or_default()).into_owned();
+                (field(b'C'), field(b'M'))
+            }
+        }
+    }
+}
+
+/// Sends a client its last message and closes the connection.
+pub(super) async fn farewell(stream: &mut Stream, report: &Report) {
+    let mut out = Vec::new();
+    report.write(&mut out);
+    send_last(stream, &out).await;
+}
+
+/// Sends a client its last bytes and closes the connection.
+pub(super) async fn send_last(stream: &mut Stream, bytes: &[u8]) {
+    let _ = timeout(FAREWELL_LIMIT, async {
+        stream.write_all(bytes).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+fn fatal(code: &'static str, message: impl Into<String>) -> Report {
+    Report::new(Severity::Fatal, code, message)
+}
+
+/// The words of PostgreSQL when an operator ends its connections.
+pub(super) fn shutdown() -> Report {
+    fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}
+
+/// The words of PostgreSQL for a password that is not right, or a user that does not exist.
+pub(super) fn wrong_password(user: &str) -> Report {
+    fatal(sqlstate::INVALID_PASSWORD, format!("password authentication failed for user \"{user}\""))
+}
+
+/// The server vanished without a word.
+pub(super) fn server_lost() -> Report {
+    fatal(sqlstate::CONNECTION_FAILURE, "the connection to PostgreSQL was lost")
+        .detail("PostgreSQL closed the connection without an error message; its own log says why.")
+}
+
+/// A message of ours failed on the server, which is closed.
+pub(super) fn prelude_failed() -> Report {
+    fatal(sqlstate::CONNECTION_FAILURE, "the connection to PostgreSQL could not be prepared for this session")
+}
+
+/// Something that cannot be the protocol.
+pub(super) fn protocol_violation(detail: impl Into<String>) -> Report {
+    fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message from the client").detail(detail)
+}
+
+/// A client's cancel, while it waited for a server.
+pub(super) fn cancelled() -> Report {
+    Report::new(Severity::Error, sqlstate::QUERY_CANCELED, "canceling statement due to user request")
+}
+
+/// A name that leads nowhere.
+pub(super) fn unknown_database(error: &RouteError) -> Report {
+    let report = fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string());
+    match error {
+        RouteError::Unknown { .. } => report.hint(
+            "greenroom serves backend.database.prefix followed by a plugin id, and the databases in greenroom.database.",
+        ),
+        _ => report,
+    }
+}
+
+/// No server could be lent.
+pub(super) fn not_lent(error: &AcquireError, severity: Severity) -> Reply {
+    match error {
+        AcquireError::Closed => Reply::Ours(shutdown()),
+        AcquireError::Open(error) => not_opened(error, severity),
+        AcquireError::TimedOut { plugin, usage, source, .. } => {
+            let holders: Vec<_> = usage.holders.iter().map(|(plugin, leases)| format!("{plugin} {leases}")).collect();
+            let mut detail = format!(
+                "Plugin {plugin} holds {} of {} leases; {} of {} server connections are open; leases by plugin: {}.",
+                usage.leases,
+                usage.max,
+                usage.used,
+                usage.ceiling,
+                if holders.is_empty() { "none".to_owned() } else { holders.join(", ") },
+            );
+            if let Some(source) = source {
+                detail.push_str(&format!(" The last attempt to connect failed: {source}."));
+            }
+            let report = Report::new(severity, sqlstate::TOO_MANY_CONNECTIONS, error.to_string())
+                .detail(detail)
+                .hint(format!("End transactions sooner, or {}.", usage.remedy(plugin)));
+            Reply::Ours(report)
+        }
+    }
+}
+
+fn not_opened(error: &OpenError, severity: Severity) -> Reply {
+    match error {
+        OpenError::Connect(ConnectError::Refused { frame_body, .. })
+        | OpenError::Facts(QueryError::Refused { body: frame_body, .. }) => Reply::Passed(severity, frame_body.clone()),
+        OpenError::Connect(error) => Reply::Ours(unreachable_server(severity, error)),
+        OpenError::TimedOut { .. } | OpenError::Facts(_) => Reply::Ours(unreachable_server(severity, error)),
+    }
+}
+
+fn unreachable_server(severity: Severity, error: &dyn std::error::Error) -> Report {
+    let report = Report::new(severity, sqlstate::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, error.to_string());
+    match error.source() {
+        Some(source) => report.detail(source.to_string()),
+        None => report,
+    }
+}
+
+/// The route's schema cannot be used.
+pub(super) fn not_provisioned(error: &ProvisionError) -> Reply {
+    Reply::Ours(match error {
+        ProvisionError::OtherDeployment { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string())
+            .hint("Set backend.database.schemaPrefix to something of this deployment's own."),
+        ProvisionError::Missing { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string()),
+        ProvisionError::Refused { source: QueryError::Refused { code, .. }, remedy, .. }
+            if code == sqlstate::INSUFFICIENT_PRIVILEGE =>
+        {
+            fatal(sqlstate::INSUFFICIENT_PRIVILEGE, error.to_string()).hint(remedy.clone())
+        }
+        ProvisionError::Refused { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string()),
+        ProvisionError::Query(QueryError::Refused { body, .. }) => {
+            return Reply::Passed(Severity::Fatal, body.clone());
+        }
+        ProvisionError::Query(error) => unreachable_server(Severity::Fatal, error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::error::Usage;
+    use crate::route::PluginId;
+
+    #[test]
+    fn a_timeout_names_the_plugin_the_holders_and_the_setting_to_change() {
+        let usage = Usage {
+            leases: 2,
+            max: 2,
+            used: 12,
+            ceiling: 12,
+            holders: vec![(PluginId("search".into()), 9), (PluginId("catalog".into()), 2)],
+        };
+        let waited = Duration::from_secs(25);
+        let error = AcquireError::TimedOut { plugin: PluginId("catalog".into()), waited, usage, source: None };
+        let Reply::Ours(report) = not_lent(&error, Severity::Error) else { panic!("it is our own error") };
+        assert_eq!(report.code, "53300");
+        assert!(report.message.contains("catalog") && report.message.contains("25s"), "{}", report.message);
+        assert!(report.detail.as_deref().is_some_and(|detail| detail.contains("search 9, catalog 2")));
+        assert!(report.hint.as_deref().is_some_and(|hint| hint.contains("greenroom.plugin.catalog.pool.max (2)")));
+    }
+
+    #[test]
+    fn postgresqls_own_error_keeps_its_words_and_changes_its_severity() {
+        let body = Bytes::from_static(b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0");
+        let mut out = Vec::new();
+        Reply::Passed(Severity::Error, body).write(&mut out);
+        assert_eq!(body::error_field(&out[5..], b'S'), Some(&b"ERROR"[..]));
+        assert_eq!(body::error_field(&out[5..], b'M'), Some(&b"sorry, too many clients already"[..]));
+    }
+}

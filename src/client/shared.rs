@@ -1,0 +1,94 @@
+//! What every client of a proxy is handed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Credentials, Salts};
+use crate::cancel::CancelKeys;
+use crate::config::{Login, Timeouts};
+use crate::metrics::Metrics;
+use crate::net::Buffers;
+use crate::pool::Pools;
+use crate::route::{PoolKey, RouteTable, Target};
+
+/// What every client of a proxy is handed.
+pub struct Shared {
+    /// Where a logical database is.
+    pub routes: RouteTable,
+    /// Who is lent a server.
+    pub pools: Arc<Pools>,
+    /// The sessions' cancel keys.
+    pub keys: Arc<CancelKeys>,
+    /// Every number.
+    pub metrics: Arc<Metrics>,
+    /// Limits in time.
+    pub timeouts: Timeouts,
+    /// Buffers for bytes in flight.
+    pub buffers: Buffers,
+    /// Cancelled when the proxy drains: transactions end, then their clients.
+    pub draining: CancellationToken,
+    salts: Salts,
+    /// Derived once per login; guards only the map.
+    credentials: Mutex<HashMap<Arc<str>, Vec<(SecretString, Arc<Credentials>)>>>,
+    /// Schemas known to exist and to be this deployment's.
+    provisioned: Mutex<HashSet<(PoolKey, Arc<str>)>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Shared {
+    /// Nobody has logged in yet.
+    pub fn new(routes: RouteTable, pools: Arc<Pools>, metrics: Arc<Metrics>, timeouts: Timeouts) -> Self {
+        Self {
+            routes,
+            pools,
+            metrics,
+            timeouts,
+            keys: Arc::default(),
+            buffers: Buffers::default(),
+            draining: CancellationToken::new(),
+            salts: Salts::default(),
+            credentials: Mutex::default(),
+            provisioned: Mutex::default(),
+        }
+    }
+
+    /// What proves that a client is `login`. The keys are derived once: it costs milliseconds.
+    pub(super) fn credentials(&self, login: &Login) -> Arc<Credentials> {
+        let Some(password) = &login.password else {
+            return Arc::new(self.salts.credentials(&login.user, None));
+        };
+        let known = |held: &&(SecretString, Arc<Credentials>)| held.0.expose_secret() == password.expose_secret();
+        if let Some(found) = self.credentials.lock().get(&login.user).and_then(|held| held.iter().find(known)) {
+            return Arc::clone(&found.1);
+        }
+        let derived = Arc::new(self.salts.credentials(&login.user, Some(password)));
+        let mut credentials = self.credentials.lock();
+        credentials.entry(Arc::clone(&login.user)).or_default().push((password.clone(), Arc::clone(&derived)));
+        derived
+    }
+
+    /// What nobody can prove to be, though it looks like any other login.
+    pub(super) fn unknown_credentials(&self, user: &str) -> Credentials {
+        self.salts.unknown(user)
+    }
+
+    pub(super) fn is_provisioned(&self, target: &Target) -> bool {
+        let Some(schema) = &target.schema else { return true };
+        self.provisioned.lock().contains(&(target.pool_key(), Arc::clone(schema)))
+    }
+
+    pub(super) fn provisioned(&self, target: &Target) {
+        if let Some(schema) = &target.schema {
+            self.provisioned.lock().insert((target.pool_key(), Arc::clone(schema)));
+        }
+    }
+}
