@@ -1,1 +1,4 @@
 //! Behaviour, tested through a socket against a real PostgreSQL.
+
+mod differential;
+mod harness;
