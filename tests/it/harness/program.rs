@@ -6,14 +6,6 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// What a program printed.
-#[derive(Debug)]
-pub(crate) struct Printed {
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) success: bool,
-}
-
 /// `psql` or `pgbench` with everything it needs to log in.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -43,12 +35,13 @@ impl Program {
         self
     }
 
-    /// Runs it to its end, for two minutes at most.
-    pub(crate) async fn run(mut self) -> Printed {
+    /// Runs it to its end, for two minutes at most, and returns what it printed; a failure fails the test.
+    pub(crate) async fn run(mut self) -> String {
         let output = tokio::time::timeout(Duration::from_secs(120), self.command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("{:?} does not end", self.command));
         let output = output.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Printed { stdout: text(output.stdout), stderr: text(output.stderr), success: output.status.success() }
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{:?}: {stdout}{stderr}", self.command);
+        stdout
     }
 }

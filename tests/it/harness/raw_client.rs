@@ -133,6 +133,20 @@ impl RawClient {
         }
     }
 
+    /// Reads only the header of the next reply: its tag, and how long its body is.
+    pub(crate) async fn header(&mut self) -> (u8, usize) {
+        let reading = async { Ok::<_, std::io::Error>((self.stream.read_u8().await?, self.stream.read_u32().await?)) };
+        let (tag, len) = soon("a reply", reading).await.expect("the connection goes on");
+        (tag, len as usize - 4)
+    }
+
+    /// Reads bytes and forgets them.
+    pub(crate) async fn skip(&mut self, len: usize) {
+        let mut bytes = (&mut self.stream).take(len as u64);
+        let copied = soon("many bytes", tokio::io::copy(&mut bytes, &mut tokio::io::sink())).await;
+        assert_eq!(copied.expect("the connection goes on"), len as u64);
+    }
+
     /// Says goodbye and waits until the other side has closed, too.
     pub(crate) async fn leave(mut self) {
         self.send(&[frames::terminate()]).await;

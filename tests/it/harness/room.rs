@@ -255,6 +255,15 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Stops greenroom and gives its stage back, for another one.
+    pub(crate) async fn close(&mut self) -> Stage {
+        self.stop();
+        self.stopped().await;
+        self.stage.take().expect("a greenroom before a fake server has no stage")
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.serving.abort();

@@ -7,7 +7,7 @@ use greenroom::config::ListenAddress;
 use greenroom::temp_postgres::TempPostgres;
 use tokio::sync::OnceCell;
 
-use super::{Client, RawClient, Startup};
+use super::{Client, Startup};
 
 /// The PostgreSQL that the tests share. Its own guard ends it with this process, for nobody ever drops a static.
 static SHARED: OnceCell<TempPostgres> = OnceCell::const_new();
@@ -108,11 +108,6 @@ impl Stage {
     pub(crate) async fn connections(&self) -> usize {
         let count = format!("select count(*) from pg_stat_activity where usename = '{}'", self.login);
         self.sql(&count).await[0].parse().expect("a count is a number")
-    }
-
-    /// A direct connection to PostgreSQL, made of hand-written frames.
-    pub(crate) async fn raw(&self, database: &str) -> RawClient {
-        RawClient::log_in(&self.address(), &self.startup(database)).await
     }
 
     /// A direct connection to PostgreSQL, to the stage's database.
