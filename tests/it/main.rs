@@ -5,6 +5,7 @@ mod differential;
 mod drivers;
 mod faults;
 mod harness;
+mod harness_checks;
 mod layers;
 mod logins;
 mod memory;

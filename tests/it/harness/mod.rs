@@ -8,8 +8,10 @@
 //! - [`Metrics`]: what greenroom says over HTTP.
 
 mod client;
+mod fake_answers;
 mod fake_server;
 pub(crate) mod frames;
+mod greenroom;
 mod http;
 mod login;
 mod program;
@@ -24,12 +26,13 @@ use std::time::Duration;
 pub(crate) use client::Client;
 pub(crate) use fake_server::{Answer, FakeServer, Phase};
 pub(crate) use frames::Frame;
+pub(crate) use greenroom::{Greenroom, Limits};
 pub(crate) use http::{Metrics, get};
 pub(crate) use login::Startup;
 pub(crate) use program::Program;
 pub(crate) use raw_client::RawClient;
 pub(crate) use reply::{Reply, codes, rows, tags};
-pub(crate) use room::{Greenroom, Limits, Room};
+pub(crate) use room::Room;
 pub(crate) use stage::Stage;
 
 /// How long anything may take that should happen at once, on a busy machine.
