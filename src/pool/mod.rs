@@ -1,16 +1,16 @@
 //! Who is lent a server, and when.
 //!
-//! One [`scheduler`] per PostgreSQL server owns every waiter, every slot under the ceiling and every decision to open or
+//! One scheduler per PostgreSQL server owns every waiter, every slot under the ceiling and every decision to open or
 //! to close. A [`Pool`] is the idle servers of one (address, database, login), kept in bb8; a [`Member`] is one plugin's
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
-//! - [`scheduler`]: order, limits, the ceiling.
-//! - [`store`]: idle servers, in bb8.
-//! - [`entry`]: a server with its slot, its age and its end.
-//! - [`lease`]: the loan.
-//! - [`acquire`]: waiting for one.
-//! - [`opening`]: connecting.
-//! - [`reaper`]: closing what is idle, old or dead.
+//! - `scheduler`: order, limits, the ceiling.
+//! - `store`: idle servers, in bb8.
+//! - `entry`: a server with its slot, its age and its end.
+//! - `lease`: the loan.
+//! - `acquire`: waiting for one.
+//! - `opening`: connecting.
+//! - `reaper`: closing what is idle, old or dead.
 
 pub mod acquire;
 mod entry;

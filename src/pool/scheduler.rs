@@ -29,6 +29,9 @@ pub(super) enum Grant {
     Room(Slot, Seat),
 }
 
+/// What a waiter is told.
+type Granted = Result<Grant, AcquireError>;
+
 /// One per PostgreSQL server.
 #[derive(Debug)]
 pub(super) struct Scheduler {
@@ -81,13 +84,13 @@ struct Waiter {
     pool: usize,
     plugin: usize,
     private: bool,
-    give: oneshot::Sender<Result<Grant, AcquireError>>,
+    give: oneshot::Sender<Granted>,
 }
 
 /// What has to happen once the lock is released.
 #[derive(Debug, Default)]
 struct Work {
-    give: Vec<(oneshot::Sender<Result<Grant, AcquireError>>, Result<Grant, AcquireError>)>,
+    give: Vec<(oneshot::Sender<Granted>, Granted)>,
     open: Vec<Arc<Pool>>,
     close: Vec<(Box<Entry>, Arc<Pool>)>,
     retry: Option<Instant>,
@@ -160,7 +163,7 @@ impl Scheduler {
         pool: usize,
         plugin: usize,
         private: bool,
-    ) -> (u64, oneshot::Receiver<Result<Grant, AcquireError>>) {
+    ) -> (u64, oneshot::Receiver<Granted>) {
         let (give, receive) = oneshot::channel();
         let id = self.decide(|core| {
             let id = core.next_id;

@@ -55,6 +55,8 @@ async fn clients_outlive_a_restart_of_postgresql() {
     let mut room = Greenroom::start().on(stage).await;
     let client = room.client("catalog").await;
     client.run("create table item (id int)").await;
+    // What is not on disk yet would go with the crash.
+    room.stage().sql("checkpoint").await;
     room.stage_mut().postgres_mut().restart().await.expect("PostgreSQL starts again");
     assert_eq!(client.value("select count(*) from item").await, "0");
 }

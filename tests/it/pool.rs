@@ -87,7 +87,7 @@ async fn clients_that_wait_are_served_in_order() {
 
 #[tokio::test]
 async fn who_waits_too_long_is_told_53300_and_goes_on() {
-    let limits = |limits: crate::harness::Limits| limits.max(1).acquire_timeout(Duration::from_millis(150));
+    let limits = |limits: crate::harness::Limits| limits.max(1).acquire_timeout(Duration::from_millis(1500));
     let room = Greenroom::start().pool("catalog", limits).await;
     let (holder, mut waiter) = (room.client("catalog").await, room.raw("catalog").await);
     holder.run("begin").await;
