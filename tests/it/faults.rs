@@ -55,8 +55,6 @@ async fn clients_outlive_a_restart_of_postgresql() {
     let mut room = Greenroom::start().on(stage).await;
     let client = room.client("catalog").await;
     client.run("create table item (id int)").await;
-    // What is not on disk yet would go with the crash.
-    room.stage().sql("checkpoint").await;
     room.stage_mut().postgres_mut().restart().await.expect("PostgreSQL starts again");
     assert_eq!(client.value("select count(*) from item").await, "0");
 }
@@ -67,6 +65,8 @@ async fn clients_outlive_a_crash_of_postgresql() {
     let mut room = Greenroom::start().on(stage).await;
     let client = room.client("catalog").await;
     client.run("create table item (id int)").await;
+    // What is not on disk yet would go with the crash.
+    room.stage().sql("checkpoint").await;
     room.stage_mut().postgres_mut().kill().await;
     let mut idle = RawClient::log_in(room.address(), &room.startup("catalog")).await;
     let replies = idle.query("select 1").await;
@@ -186,7 +186,7 @@ async fn a_server_that_fails_in_a_query_is_reported_and_thrown_away() {
         Frame::new(b'E', *b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0").bytes();
     for fault in [
         Answer::Close,
-        Answer::BytesThenClose(half_a_row),
+        Answer::BytesThenClose(half_a_row.clone()),
         Answer::BytesThenClose(last_words),
         Answer::BytesThenClose(b"D\0\0".to_vec()),
         // A length that cannot be: nothing behind it can be trusted.
@@ -201,7 +201,9 @@ async fn a_server_that_fails_in_a_query_is_reported_and_thrown_away() {
             _ => Answer::Usual,
         };
         let (fake, told) = client_survives(on_query).await;
-        assert!(!told.is_empty(), "{fault:?}: nobody was told");
+        // In the middle of a row nothing can be said any more: the connection just ends.
+        let in_a_row = matches!(&fault, Answer::BytesThenClose(bytes) if *bytes == half_a_row);
+        assert!(in_a_row || !told.is_empty(), "{fault:?}: nobody was told");
         assert!(fake.connections() >= 2, "{fault:?}: the broken connection was used again");
     }
 }

@@ -50,6 +50,7 @@ impl Relay<'_> {
             match reply {
                 Reply::Forward => down.pass(len),
                 Reply::Swallow => down.discard(len),
+                Reply::Broken => return Flow::Break(Ending::Told(reply::server_lost())),
                 Reply::PreludeFailed => {
                     tracing::error!(plugin = &*self.metrics.name, "a server could not be prepared for a session");
                     return Flow::Break(Ending::Told(reply::prelude_failed()));
