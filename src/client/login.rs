@@ -12,7 +12,7 @@ use crate::cancel::CancelKey;
 use crate::config::AuthMethod;
 use crate::metrics::{ClientState, InState, LoginResult};
 use crate::net::Stream;
-use crate::pool::{AcquireError, Kind, Lease, Member, Parameters};
+use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member, Parameters};
 use crate::protocol::frame::{self, MAX_AUTH_BYTES};
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
@@ -189,7 +189,7 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
             Err(error) => {
                 match &error {
                     ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => {
-                        lease.close("server_ended")
+                        lease.close(CloseReason::ServerEnded)
                     }
                     _ => lease.release(),
                 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::AcquireError;
 use super::lease::Lease;
+use super::reason::CloseReason;
 use super::scheduler::{Grant, Scheduler};
 use super::{Member, Parameters, opening};
 use crate::config::PoolMode;
@@ -65,7 +66,7 @@ impl Member {
                 self.metrics.acquire_seconds.observe(0.0);
                 return Some(lease);
             }
-            lease.close("server_ended");
+            lease.close(CloseReason::ServerEnded);
         }
     }
 
@@ -95,7 +96,7 @@ impl Member {
                 if lease.is_alive() {
                     return Ok((lease, None));
                 }
-                lease.close("server_ended");
+                lease.close(CloseReason::ServerEnded);
             },
             Kind::Private { startup, dress } => {
                 let Grant::Room(slot, seat) = self.queue(true).await? else {

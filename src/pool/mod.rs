@@ -11,6 +11,7 @@
 //! - `acquire`: waiting for one.
 //! - `opening`: connecting.
 //! - `reaper`: closing what is idle, old or dead.
+//! - `reason`: why something was closed.
 
 pub mod acquire;
 mod entry;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod lease;
 mod opening;
 mod reaper;
+mod reason;
 mod scheduler;
 mod slot;
 mod store;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use acquire::{Acquire, Kind};
 pub use error::AcquireError;
 pub use lease::Lease;
+pub use reason::CloseReason;
 use scheduler::Scheduler;
 use store::Store;
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pool;
 use super::entry::Entry;
 use super::error::{AcquireError, OpenError, Usage};
+use super::reason::CloseReason;
 use super::slot::{Seat, Slot};
 use super::store::{Borrowed, Shell, Store};
 use crate::config::PoolLimits;
@@ -244,11 +245,11 @@ impl Scheduler {
                 let mut reasons = Vec::new();
                 let out = state.store.take_out(|entry| {
                     let reason = if entry.is_dead() {
-                        "server_ended"
+                        CloseReason::ServerEnded
                     } else if entry.expires <= now {
-                        "lifetime"
+                        CloseReason::Lifetime
                     } else if total > min && now.duration_since(entry.idle_since) >= idle_timeout {
-                        "idle"
+                        CloseReason::Idle
                     } else {
                         return false;
                     };
@@ -275,7 +276,7 @@ impl Scheduler {
             }
         });
         for (entry, pool) in closed {
-            entry.close(&pool, "shutdown");
+            entry.close(&pool, CloseReason::Shutdown);
         }
         loop {
             let ended = self.ended.notified();
@@ -312,7 +313,7 @@ impl Scheduler {
             drop(give.send(what));
         }
         for (entry, pool) in work.close {
-            entry.close(&pool, "evicted");
+            entry.close(&pool, CloseReason::Evicted);
         }
         for pool in work.open {
             tokio::spawn(Arc::clone(self).open(pool));
