@@ -167,7 +167,9 @@ mod tests {
     async fn a_cancel_request_is_read_with_keys_of_4_to_256_bytes() {
         for (len, taken) in [(3, false), (4, true), (256, true), (257, false)] {
             let key = vec![7; len];
-            let (verdict, seen) = hello(&[&crate::protocol::message::cancel_request(-5, &key)]).await;
+            let request =
+                [&(12 + len as u32).to_be_bytes()[..], &CANCEL_REQUEST.to_be_bytes(), &(-5i32).to_be_bytes(), &key];
+            let (verdict, seen) = hello(&[&request.concat()]).await;
             match verdict {
                 Ok(Hello::Cancel { pid, secret }) => assert!(taken && pid == -5 && secret == key, "{len}"),
                 other => assert!(!taken && matches!(other, Err(HandshakeError::Foreign(_))), "{len}: {other:?}"),

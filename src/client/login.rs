@@ -20,7 +20,7 @@ use crate::protocol::{Frontend, sqlstate};
 use crate::provision::{self, ProvisionError};
 use crate::route::Route;
 use crate::server::{Dress, QueryError};
-use crate::session::PinReason;
+use crate::session::{PinReason, Session};
 use crate::sql::Quoting;
 
 /// A client that has logged in.
@@ -29,7 +29,7 @@ pub(super) struct LoggedIn {
     pub(super) member: Member,
     pub(super) key: CancelKey,
     pub(super) dress: Dress,
-    pub(super) quoting: Quoting,
+    pub(super) session: Session,
     /// The server that the session keeps from the start, and why.
     pub(super) kept: Option<(Lease, PinReason)>,
     /// What the client has already sent.
@@ -184,9 +184,14 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
     let mut search_path = shared.search_path(&route.target);
     if parameters.is_none() || (route.target.schema.is_some() && search_path.is_none()) {
         let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(not_lent)?;
-        search_path = match provision::ensure(lease.server(), &route.target).await {
-            Ok(path) => path.map(Into::into),
-            Err(error) => {
+        let ensured = timeout(member.create_timeout(), provision::ensure(lease.server(), &route.target)).await;
+        search_path = match ensured {
+            Ok(Ok(path)) => path.map(Into::into),
+            Err(_) => {
+                lease.close(CloseReason::ServerEnded);
+                return Err(reply::Reply::Ours(reply::server_lost()));
+            }
+            Ok(Err(error)) => {
                 match &error {
                     ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => {
                         lease.close(CloseReason::ServerEnded)
@@ -318,17 +323,19 @@ async fn greet(
     let key = shared.keys.issue();
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
-    let mut quoting = Quoting::Standard;
+    let mut session = Session::new(Quoting::Standard);
     for (name, value) in parameters.iter() {
         message::parameter_status(&mut out, name, value);
-        if &**name == "standard_conforming_strings" && &**value == "off" {
-            quoting = Quoting::Backslash;
+        match (&**name, &**value) {
+            ("standard_conforming_strings", "off") => session.set_quoting(Quoting::Backslash),
+            ("client_encoding", name) => session.set_encoding(name.as_bytes()),
+            _ => {}
         }
     }
     message::backend_key_data(&mut out, key.pid, &key.secret);
     message::ready_for_query(&mut out, TxStatus::Idle);
     match timeout(shared.timeouts.login, stream.write_all(&out)).await {
-        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, quoting, kept, leftover, state }),
+        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, kept, leftover, state }),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -53,6 +54,11 @@ impl Member {
     /// When its leases end.
     pub fn mode(&self) -> PoolMode {
         self.limits.mode
+    }
+
+    /// The longest that preparing a server may take.
+    pub fn create_timeout(&self) -> Duration {
+        self.limits.create_timeout
     }
 
     /// Lends an idle server at once, if there is one and nobody waits for it.

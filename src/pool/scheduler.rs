@@ -68,6 +68,8 @@ struct PoolState {
     leased: u32,
     /// After a failed connect none is tried before this.
     retry_at: Option<Instant>,
+    /// The queue will be looked at again at this time.
+    retry_armed: Option<Instant>,
     /// The last failure, for waiters that are not told at once.
     failure: Option<Arc<OpenError>>,
 }
@@ -93,8 +95,8 @@ struct Waiter {
 struct Work {
     give: Vec<(oneshot::Sender<Granted>, Granted)>,
     open: Vec<Arc<Pool>>,
-    close: Vec<(Box<Entry>, Arc<Pool>)>,
-    retry: Option<Instant>,
+    close: Vec<(Box<Entry>, Arc<Pool>, CloseReason)>,
+    retry: Vec<Instant>,
 }
 
 impl Scheduler {
@@ -119,7 +121,16 @@ impl Scheduler {
     pub(super) fn add_pool(&self, store: Arc<Store>, pool: Weak<Pool>, limits: &PoolLimits) -> usize {
         let mut core = self.core.lock();
         let limits = limits.clone();
-        core.pools.push(PoolState { pool, store, limits, opening: 0, leased: 0, retry_at: None, failure: None });
+        core.pools.push(PoolState {
+            pool,
+            store,
+            limits,
+            opening: 0,
+            leased: 0,
+            retry_at: None,
+            retry_armed: None,
+            failure: None,
+        });
         core.pools.len() - 1
     }
 
@@ -267,17 +278,7 @@ impl Scheduler {
 
     /// Refuses every waiter, closes every idle server, and waits until no connection is left.
     pub(super) async fn close(self: &Arc<Self>) {
-        let mut closed = Vec::new();
-        self.decide(|core| {
-            core.closed = true;
-            for state in &core.pools {
-                let Some(pool) = state.pool.upgrade() else { continue };
-                closed.extend(state.store.take_out(|_| true).into_iter().map(|entry| (entry, Arc::clone(&pool))));
-            }
-        });
-        for (entry, pool) in closed {
-            entry.close(&pool, CloseReason::Shutdown);
-        }
+        self.decide(|core| core.closed = true);
         loop {
             let ended = self.ended.notified();
             if self.core.lock().used == 0 {
@@ -298,7 +299,7 @@ impl Scheduler {
         let (result, work) = {
             let mut core = self.core.lock();
             let result = change(&mut core);
-            let work = if core.waiters.is_empty() { None } else { Some(core.dispatch(self)) };
+            let work = (core.closed || !core.waiters.is_empty()).then(|| core.dispatch(self));
             (result, work)
         };
         if let Some(work) = work {
@@ -312,13 +313,13 @@ impl Scheduler {
             // A waiter that has just left drops what it was given, which gives it back.
             drop(give.send(what));
         }
-        for (entry, pool) in work.close {
-            entry.close(&pool, CloseReason::Evicted);
+        for (entry, pool, reason) in work.close {
+            entry.close(&pool, reason);
         }
         for pool in work.open {
             tokio::spawn(Arc::clone(self).open(pool));
         }
-        if let Some(at) = work.retry {
+        for at in work.retry {
             let scheduler = Arc::clone(self);
             tokio::spawn(async move {
                 sleep_until(at).await;
@@ -353,6 +354,11 @@ impl Core {
         let mut work = Work::default();
         if self.closed {
             work.give.extend(self.waiters.drain(..).map(|waiter| (waiter.give, Err(AcquireError::Closed))));
+            for state in &self.pools {
+                let Some(pool) = state.pool.upgrade() else { continue };
+                let idle = state.store.take_out(|_| true).into_iter();
+                work.close.extend(idle.map(|entry| (entry, Arc::clone(&pool), CloseReason::Shutdown)));
+            }
             return work;
         }
         let now = Instant::now();
@@ -412,7 +418,10 @@ impl Core {
                 return true;
             }
             if let Some(at) = self.pools[pool].retry_at.filter(|at| *at > now) {
-                work.retry = Some(work.retry.map_or(at, |earliest| earliest.min(at)));
+                if self.pools[pool].retry_armed != Some(at) {
+                    self.pools[pool].retry_armed = Some(at);
+                    work.retry.push(at);
+                }
                 return false;
             }
             if self.used < self.ceiling
@@ -428,8 +437,8 @@ impl Core {
             *soon -= 1;
             return true;
         }
-        let Some(victim) = self.longest_idle() else { return false };
-        work.close.push(victim);
+        let Some((entry, pool)) = self.longest_idle() else { return false };
+        work.close.push((entry, pool, CloseReason::Evicted));
         true
     }
 

@@ -34,12 +34,12 @@ impl Session {
         }
         match tag {
             Frontend::QUERY => {
-                self.read_text(body::cstr(body).map_or(body, |(text, _)| text));
+                self.read_text(body::cstr(body).map_or(body, |(text, _)| text), false);
                 self.ask_query()
             }
             Frontend::PARSE => {
                 let (name, rest) = body::cstr(body).unwrap_or((body, b""));
-                self.read_text(body::cstr(rest).map_or(rest, |(text, _)| text));
+                self.read_text(body::cstr(rest).map_or(rest, |(text, _)| text), !name.is_empty());
                 if name.is_empty() {
                     self.unnamed.parse(frame);
                 }
@@ -61,7 +61,7 @@ impl Session {
         }
         match tag {
             Frontend::QUERY => {
-                self.passing = Some(self.passing(body, false));
+                self.passing = Some(self.passing(body, false, false));
                 self.ask_query()
             }
             Frontend::PARSE => {
@@ -70,7 +70,7 @@ impl Session {
                     self.unnamed.begin();
                     self.unnamed.extend(start);
                 }
-                self.passing = Some(self.passing(rest, name.is_empty()));
+                self.passing = Some(self.passing(rest, name.is_empty(), !name.is_empty()));
                 self.ask_parse(name)
             }
             _ => self.ask(tag, body),
@@ -85,7 +85,7 @@ impl Session {
             self.unnamed.extend(piece);
         }
         if last && let Some(passing) = self.passing.take() {
-            self.leaves(passing.scanner.finish());
+            self.leaves(passing.scanner.finish(), passing.named);
         }
     }
 
@@ -177,7 +177,7 @@ impl Session {
             Frontend::FUNCTION_CALL => {
                 self.queries += 1;
                 // What is called is a number: nobody can tell what it leaves behind.
-                self.leaves([Effect::Procedural].into_iter().collect());
+                self.leaves([Effect::Procedural].into_iter().collect(), false);
                 self.queue.push(Asked::Call);
                 Verdict::Forward
             }
@@ -203,26 +203,33 @@ impl Session {
         if !uses_unnamed || self.unnamed.missing().is_none() {
             return Verdict::Forward;
         }
+        // What it may leave behind was noted when it was parsed, in a transaction that is over; code is all that could
+        // matter to others and was not a reason to keep the server.
+        self.effects.insert(Effect::Code);
         self.queue.push(Asked::Parse { unnamed: true, ours: true });
         Verdict::ForwardAfterInjection
     }
 
-    fn passing(&self, text: &[u8], keeps_unnamed: bool) -> Passing {
+    fn passing(&self, text: &[u8], keeps_unnamed: bool, named: bool) -> Passing {
         let mut scanner = Scanner::new(self.quoting);
         scanner.feed(text);
-        Passing { scanner, keeps_unnamed }
+        Passing { scanner, named, keeps_unnamed }
     }
 
     #[inline]
-    fn read_text(&mut self, text: &[u8]) {
+    fn read_text(&mut self, text: &[u8], named: bool) {
         let effects = scan(text, self.quoting);
         if !effects.is_empty() {
-            self.leaves(effects);
+            self.leaves(effects, named);
         }
     }
 
-    fn leaves(&mut self, mut effects: Effects) {
-        self.effects.extend(effects);
+    /// Notes what a text may leave behind; that of a named statement whenever it is executed.
+    fn leaves(&mut self, mut effects: Effects, named: bool) {
+        match named {
+            true => self.lasting_effects.extend(effects),
+            false => self.effects.extend(effects),
+        }
         effects.remove(Effect::Code);
         if let Some(effect) = effects.iter().next() {
             self.pin_for(PinReason::Statement(effect));

@@ -21,7 +21,7 @@ pub use pin::PinReason;
 pub use replies::{Failure, Reply};
 use unnamed::Unnamed;
 
-use crate::sql::{Effects, Quoting, Scanner};
+use crate::sql::{Effect, Effects, Quoting, Scanner};
 
 /// One client's virtual session, from its login to its goodbye.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Session {
     unnamed: Unnamed,
     /// What the texts of the transaction at hand may leave behind.
     effects: Effects,
+    /// What named statements may leave behind whenever they are executed, and what stays true of every text.
+    lasting_effects: Effects,
     pin: Option<PinReason>,
     /// A frame larger than the buffer is passing through; its text is read in pieces.
     passing: Option<Passing>,
@@ -47,9 +49,13 @@ pub struct Session {
     queries: u32,
 }
 
+/// Encodings of clients with ASCII bytes inside of characters (PostgreSQL, "Supported Character Sets"), as it reports them.
+const UNREADABLE_ENCODINGS: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"];
+
 #[derive(Debug)]
 struct Passing {
     scanner: Scanner,
+    named: bool,
     keeps_unnamed: bool,
 }
 
@@ -61,6 +67,7 @@ impl Session {
             queue: Queue::default(),
             unnamed: Unnamed::default(),
             effects: Effects::NONE,
+            lasting_effects: Effects::NONE,
             pin: None,
             passing: None,
             copying_in: false,
@@ -105,9 +112,20 @@ impl Session {
         self.pin.get_or_insert(reason);
     }
 
-    /// What the texts since the last lease ended may leave behind.
+    /// What the transaction at hand may leave behind.
     pub fn effects(&self) -> Effects {
-        self.effects
+        let mut effects = self.effects;
+        effects.extend(self.lasting_effects);
+        effects
+    }
+
+    /// The client's texts are in this encoding from now on.
+    ///
+    /// In some, the second byte of a character can be a backslash, and the scanner could be led astray by it.
+    pub fn set_encoding(&mut self, name: &[u8]) {
+        if UNREADABLE_ENCODINGS.iter().any(|unreadable| name.eq_ignore_ascii_case(unreadable)) {
+            self.lasting_effects.insert(Effect::Unreadable);
+        }
     }
 
     /// Whether the first thing asked of a fresh server would find the unnamed statement of whoever had it before.

@@ -44,7 +44,7 @@ impl Relay<'_> {
             if tag == Backend::ERROR {
                 self.server_said_farewell = is_farewell(&unread[HEADER_BYTES..len]);
             } else if tag == Backend::PARAMETER_STATUS {
-                note_quoting(&mut self.session, &unread[HEADER_BYTES..len]);
+                note_how_texts_are_read(&mut self.session, &unread[HEADER_BYTES..len]);
             }
             self.down_left = header.total - len;
             self.down_forwards = reply != Reply::Swallow;
@@ -97,8 +97,11 @@ fn is_farewell(body: &[u8]) -> bool {
     matches!(severity, Some(b"FATAL" | b"PANIC"))
 }
 
-fn note_quoting(session: &mut crate::session::Session, body: &[u8]) {
-    if let Some((b"standard_conforming_strings", value)) = body::parameter_status(body) {
-        session.set_quoting(if value == b"off" { Quoting::Backslash } else { Quoting::Standard });
+fn note_how_texts_are_read(session: &mut crate::session::Session, body: &[u8]) {
+    match body::parameter_status(body) {
+        Some((b"standard_conforming_strings", b"off")) => session.set_quoting(Quoting::Backslash),
+        Some((b"standard_conforming_strings", _)) => session.set_quoting(Quoting::Standard),
+        Some((b"client_encoding", name)) => session.set_encoding(name),
+        _ => {}
     }
 }

@@ -2,6 +2,9 @@
 
 use std::pin::Pin;
 
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
 use super::{Ending, Flow, Relay};
 use crate::cancel::CancelPlace;
 use crate::client::reply;
@@ -23,6 +26,8 @@ pub(super) enum LendError {
     Acquire(#[from] AcquireError),
     #[error("the server could not be prepared: {0}")]
     Prepare(#[from] QueryError),
+    #[error("the server did not answer while it was prepared")]
+    TimedOut(#[from] Elapsed),
 }
 
 /// Whether this client holds a server now. Whether it keeps it beyond the transaction is the session's pin.
@@ -91,7 +96,7 @@ impl Relay<'_> {
                 tracing::warn!(plugin = &*self.metrics.name, code, error = text, "no server for a transaction");
                 return self.fail_outstanding(&error);
             }
-            Err(error @ LendError::Prepare(_)) => {
+            Err(error) => {
                 tracing::warn!(plugin = &*self.metrics.name, %error, "a server was lost");
                 return Flow::Break(Ending::Told(reply::server_lost()));
             }
@@ -206,7 +211,9 @@ impl Relay<'_> {
         }
         match std::mem::replace(&mut self.lending, Lending::Free) {
             Lending::Leased(lease) if !lease.is_private() => {
-                self.wait(false, Box::pin(dressed_again(lease, self.dress.clone())));
+                let limit = self.member.create_timeout();
+                let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));
+                self.wait(false, Box::pin(async { dressed.await? }));
             }
             other => self.lending = other,
         }
@@ -237,7 +244,7 @@ async fn shared(member: Member, dress: Dress) -> Lent {
     let code = match member.pool.facts.code() {
         Code::Unknown => {
             let pool = std::sync::Arc::clone(lease.pool());
-            pool.facts.ask(lease.server()).await.map_err(LendError::Prepare)?
+            timeout(member.create_timeout(), pool.facts.ask(lease.server())).await??
         }
         known => known,
     };
@@ -258,14 +265,10 @@ async fn private(member: Member, dress: Dress) -> Lent {
 
 /// Gives the session its own search_path back if a RESET took it away.
 async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
-    let (rows, _) = lease
-        .server()
-        .query_anywhere("SELECT pg_catalog.current_setting('search_path')")
-        .await
-        .map_err(LendError::Prepare)?;
+    let (rows, _) = lease.server().query_anywhere("SELECT pg_catalog.current_setting('search_path')").await?;
     let now = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
     if let (Some(path), Some(Dress::NOWHERE)) = (&dress.search_path, now.as_deref()) {
-        lease.server().query_anywhere(&format!("SET search_path TO {path}")).await.map_err(LendError::Prepare)?;
+        lease.server().query_anywhere(&format!("SET search_path TO {path}")).await?;
     }
     Ok(lease)
 }

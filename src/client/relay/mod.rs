@@ -138,7 +138,7 @@ impl<'a> Relay<'a> {
             member: client.member,
             key: client.key,
             dress: client.dress,
-            session: Session::new(client.quoting),
+            session: client.session,
             lending: Lending::Free,
             status: TxStatus::Idle,
             up,
