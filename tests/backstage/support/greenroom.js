@@ -48,10 +48,10 @@ export class Greenroom {
   }
 
   /** Ends the program and tells how it ended; SIGTERM drains it. */
-  async down(signal = 'SIGTERM') {
-    const ended = await this.#child?.end(signal, 40_000);
+  async down(signal = 'SIGTERM', limitMillis = 40_000) {
+    const child = this.#child;
     this.#child = undefined;
-    return ended;
+    return child?.end(signal, limitMillis);
   }
 
   async stop() {

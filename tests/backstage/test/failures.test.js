@@ -117,6 +117,18 @@ here.throughGreenroom('a transaction that is open ends well while greenroom drai
   assert.deepEqual(await knex('t').orderBy('id').pluck('id'), [1, 2, 3]);
 });
 
+here.throughGreenroom('greenroom ends at once when servers are being opened for clients that have gone', {}, async ([plugin]) => {
+  for (let round = 0; round < 3; round += 1) {
+    const gone = await Promise.all(Array.from({ length: 8 }, async () => plugin.client()));
+    gone.forEach(client => client.query('select 1').catch(() => {}));
+    await sleep(10);
+    gone.forEach(client => client.connection.stream.destroy());
+    await sleep(10);
+    assert.deepEqual(await here.greenroom.down('SIGTERM', 10_000), { code: 0, signal: null });
+    await here.greenroom.up();
+  }
+});
+
 for (const signal of ['SIGTERM', 'SIGKILL']) {
   here.throughGreenroom(`a busy Knex pool recovers on its own from a restart of greenroom by ${signal}`, {}, async ([plugin]) => {
     const load = keepQuerying(await warm(plugin));

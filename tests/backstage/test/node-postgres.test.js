@@ -65,6 +65,7 @@ here.sameOnBothSides('values of every kind come back as they went', {}, async pl
   for (const [type, value] of values) {
     rows.push((await client.query(`select $1::${type} as value, pg_typeof($1::${type})::text as type`, [value])).rows[0]);
   }
+  rows.push((await client.query({ text: 'select 7::int4 as a, 8::int8 as b, true as c', binary: true })).rows[0]);
   assert.equal(rows[10].value, values[10][1]);
   assert.deepEqual(rows[13].value, values[13][1]);
   return rows;
@@ -260,6 +261,84 @@ here.sameOnBothSides('settings given at login hold', { mayPin: true }, async plu
     seen.push((await client.query(`show ${name}`)).rows[0][name]);
   }
   seen.push(await errorOf(client.query('select pg_sleep(10)')));
+  return seen;
+});
+
+here.sameOnBothSides('a transaction that outlasts the limit given at login is ended as PostgreSQL ends it', { mayPin: true }, async plugin => {
+  const client = await plugin.client({ idle_in_transaction_session_timeout: 200 });
+  await client.query('begin');
+  const [error] = await once(client, 'error');
+  assert.equal(error.code, '25P03');
+  return errorOf(Promise.reject(error));
+});
+
+here.sameOnBothSides('a client that says goodbye in a transaction has changed nothing', {}, async plugin => {
+  const client = await plugin.client();
+  const other = await plugin.client();
+  await client.query('create table t (a int primary key)');
+  await client.query('begin');
+  await client.query('insert into t values (1)');
+  await client.end();
+  await other.query('insert into t values (1)');
+  return (await other.query('select * from t')).rows;
+});
+
+here.sameOnBothSides('a temporary table is its client\'s own until it leaves', { mayPin: true }, async plugin => {
+  const client = await plugin.client();
+  const other = await plugin.client();
+  await client.query('create temp table mine as select 1 as a');
+  const seen = [(await client.query('select * from mine')).rows, await errorOf(other.query('select * from mine'))];
+  await client.end();
+  const next = await plugin.client();
+  seen.push(await errorOf(next.query('select * from mine')));
+  return seen;
+});
+
+here.sameOnBothSides('a cursor that is held is read after its transaction', { mayPin: true }, async plugin => {
+  const client = await plugin.client();
+  await client.query('begin; declare c cursor with hold for select i from generate_series(1, 5) i; commit');
+  return [(await client.query('fetch 2 from c')).rows, (await client.query('fetch all from c')).rows, (await client.query('close c')).command];
+});
+
+here.sameOnBothSides('what SQL prepares is executed by its client and by no other', { mayPin: true }, async plugin => {
+  const client = await plugin.client();
+  const other = await plugin.client();
+  await client.query('prepare plus (int) as select $1 + 1 as a');
+  const seen = [(await client.query('execute plus(1)')).rows, await errorOf(other.query('execute plus(1)'))];
+  await client.query('deallocate all');
+  seen.push(await errorOf(client.query('execute plus(1)')));
+  return seen;
+});
+
+here.sameOnBothSides('currval and lastval are of the session that drew the number', { mayPin: true }, async plugin => {
+  const client = await plugin.client();
+  const other = await plugin.client();
+  await client.query('create sequence s');
+  const seen = [(await client.query("select nextval('s')")).rows, await errorOf(other.query("select currval('s')"))];
+  await other.query("select nextval('s')");
+  seen.push((await client.query("select currval('s'), lastval()")).rows);
+  await client.query('create table t (id serial, a int)');
+  await client.query('insert into t (a) values (1), (2)');
+  await other.query('insert into t (a) values (3)');
+  seen.push((await client.query("select currval('t_id_seq'), lastval()")).rows);
+  return seen;
+});
+
+here.throughGreenroom('lastval after an insert is the client\'s own or unknown, never a stranger\'s', {}, async ([plugin]) => {
+  const [client, other] = [await plugin.client(), await plugin.client()];
+  await client.query('create table t (id serial, a int)');
+  await client.query('insert into t (a) values (1)');
+  await other.query('insert into t (a) values (2)');
+  // Nothing in the text of an insert says that a serial's sequence is drawn from, so its server may be gone.
+  const { rows } = await client.query('select lastval()').catch(error => ({ rows: [{ lastval: error.code }] }));
+  assert.ok(['1', '55000'].includes(rows[0].lastval), rows[0].lastval);
+});
+
+here.sameOnBothSides('a table of another plugin is not found by its name alone', { plugins: 2, mayPin: true }, async ([mine, others]) => {
+  const client = await mine.client();
+  await (await others.client()).query('create table secret (a int)');
+  const seen = [await errorOf(client.query('select * from secret'))];
+  seen.push((await client.query("select to_regclass('secret') as found")).rows);
   return seen;
 });
 
