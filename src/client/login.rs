@@ -9,10 +9,10 @@ use super::shared::Shared;
 use super::startup::Startup;
 use crate::auth::{Exchange, Step};
 use crate::cancel::CancelKey;
-use crate::config::{AuthMethod, PoolMode};
+use crate::config::AuthMethod;
 use crate::metrics::{ClientState, InState, LoginResult};
 use crate::net::Stream;
-use crate::pool::{AcquireError, Kind, Lease, Member, Parameters};
+use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member, Parameters};
 use crate::protocol::frame::{self, MAX_AUTH_BYTES};
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
@@ -174,7 +174,6 @@ struct Opened {
 async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Result<Opened, Reply> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let application_name = startup.application_name().map(text).unwrap_or_default();
-    let dress = Dress::new(route.target.schema.as_deref(), &application_name);
     let member = shared
         .pools
         .member(route)
@@ -182,22 +181,31 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
     let not_lent = |error: AcquireError| reply::not_lent(&error, Severity::Fatal);
 
     let mut parameters = member.pool.parameters();
-    if !shared.is_provisioned(&route.target) || parameters.is_none() {
+    let mut search_path = shared.search_path(&route.target);
+    if parameters.is_none() || (route.target.schema.is_some() && search_path.is_none()) {
         let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(not_lent)?;
-        if let Err(error) = provision::ensure(lease.server(), &route.target).await {
-            match &error {
-                ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => lease.close("server_ended"),
-                _ => lease.release(),
+        search_path = match provision::ensure(lease.server(), &route.target).await {
+            Ok(path) => path.map(Into::into),
+            Err(error) => {
+                match &error {
+                    ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => {
+                        lease.close(CloseReason::ServerEnded)
+                    }
+                    _ => lease.release(),
+                }
+                return Err(reply::not_provisioned(&error));
             }
-            return Err(reply::not_provisioned(&error));
-        }
-        shared.provisioned(&route.target);
+        };
         lease.release();
+        if let Some(path) = &search_path {
+            shared.provisioned(&route.target, path);
+        }
         parameters = member.pool.parameters();
     }
+    let dress = Dress::new(search_path, &application_name);
     let parameters = parameters.unwrap_or_default();
 
-    let Some(reason) = needs_own_server(startup, &member, &parameters, &application_name) else {
+    let Some(reason) = needs_own_server(startup, &parameters, &application_name) else {
         let parameters = as_the_session_sees_them(&parameters, &dress);
         return Ok(Opened { member, dress, parameters, kept: None });
     };
@@ -207,15 +215,7 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
 }
 
 /// Why the session cannot share servers from its first moment on, if it cannot.
-fn needs_own_server(
-    startup: &Startup,
-    member: &Member,
-    parameters: &Parameters,
-    application_name: &str,
-) -> Option<PinReason> {
-    if member.mode() == PoolMode::Session {
-        return Some(PinReason::SessionMode);
-    }
+fn needs_own_server(startup: &Startup, parameters: &Parameters, application_name: &str) -> Option<PinReason> {
     let is_default = |(name, value): &(bytes::Bytes, bytes::Bytes)| match &*name.to_ascii_lowercase() {
         b"application_name" => Dress::is_plain_application_name(application_name),
         b"client_encoding" => parameters

@@ -1,10 +1,10 @@
 //! One client, from its hello to its goodbye.
 //!
-//! - [`handshake`](read_hello): what it asks for before anybody knows who it is.
-//! - [`login`]: who it is, where its data is, and whether that exists.
-//! - [`relay`]: the loop that carries its bytes.
-//! - [`reply`]: what greenroom itself says to it.
-//! - [`Shared`]: what every client is handed.
+//! - `handshake`: what it asks for before anybody knows who it is.
+//! - `login`: who it is, where its data is, and whether that exists.
+//! - `relay`: the loop that carries its bytes.
+//! - `reply`: what greenroom itself says to it.
+//! - `Shared`: what every client is handed.
 
 mod handshake;
 mod login;

@@ -1,6 +1,6 @@
 //! What every client of a proxy is handed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,6 +14,12 @@ use crate::metrics::Metrics;
 use crate::net::Buffers;
 use crate::pool::Pools;
 use crate::route::{PoolKey, RouteTable, Target};
+
+/// A schema of a pool's database.
+type Schema = (PoolKey, Arc<str>);
+
+/// The keys derived for each user name, with the password that they were derived from.
+type DerivedKeys = HashMap<Arc<str>, Vec<(SecretString, Arc<Credentials>)>>;
 
 /// What every client of a proxy is handed.
 pub struct Shared {
@@ -31,11 +37,13 @@ pub struct Shared {
     pub buffers: Buffers,
     /// Cancelled when the proxy drains: transactions end, then their clients.
     pub draining: CancellationToken,
+    /// Cancelled when the grace period of the drain is over: clients are told to go wherever they are.
+    pub ending: CancellationToken,
     salts: Salts,
     /// Derived once per login; guards only the map.
-    credentials: Mutex<HashMap<Arc<str>, Vec<(SecretString, Arc<Credentials>)>>>,
-    /// Schemas known to exist and to be this deployment's.
-    provisioned: Mutex<HashSet<(PoolKey, Arc<str>)>>,
+    credentials: Mutex<DerivedKeys>,
+    /// Schemas known to exist and to be this deployment's, with the search_path that leads to each.
+    provisioned: Mutex<HashMap<Schema, Arc<str>>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -55,6 +63,7 @@ impl Shared {
             keys: Arc::default(),
             buffers: Buffers::default(),
             draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
             salts: Salts::default(),
             credentials: Mutex::default(),
             provisioned: Mutex::default(),
@@ -81,14 +90,16 @@ impl Shared {
         self.salts.unknown(user)
     }
 
-    pub(super) fn is_provisioned(&self, target: &Target) -> bool {
-        let Some(schema) = &target.schema else { return true };
-        self.provisioned.lock().contains(&(target.pool_key(), Arc::clone(schema)))
+    /// The search_path that leads to the target's schema, if that is known to exist.
+    pub(super) fn search_path(&self, target: &Target) -> Option<Arc<str>> {
+        let schema = Arc::clone(target.schema.as_ref()?);
+        self.provisioned.lock().get(&(target.pool_key(), schema)).cloned()
     }
 
-    pub(super) fn provisioned(&self, target: &Target) {
+    /// The target's schema exists, and this search_path leads to it.
+    pub(super) fn provisioned(&self, target: &Target, search_path: &Arc<str>) {
         if let Some(schema) = &target.schema {
-            self.provisioned.lock().insert((target.pool_key(), Arc::clone(schema)));
+            self.provisioned.lock().insert((target.pool_key(), Arc::clone(schema)), Arc::clone(search_path));
         }
     }
 }

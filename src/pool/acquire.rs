@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::AcquireError;
 use super::lease::Lease;
+use super::reason::CloseReason;
 use super::scheduler::{Grant, Scheduler};
 use super::{Member, Parameters, opening};
 use crate::config::PoolMode;
@@ -28,8 +29,11 @@ pub enum Kind {
     },
 }
 
+/// A lease; with a private server, what it reported at login.
+pub type Lent = Result<(Lease, Option<Parameters>), AcquireError>;
+
 /// A wait for a lease. Dropping it leaves the queue, and gives back what had just been given.
-pub struct Acquire(Pin<Box<dyn Future<Output = Result<(Lease, Option<Parameters>), AcquireError>> + Send>>);
+pub struct Acquire(Pin<Box<dyn Future<Output = Lent> + Send>>);
 
 impl std::fmt::Debug for Acquire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,7 +42,7 @@ impl std::fmt::Debug for Acquire {
 }
 
 impl Future for Acquire {
-    type Output = Result<(Lease, Option<Parameters>), AcquireError>;
+    type Output = Lent;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx)
@@ -62,7 +66,7 @@ impl Member {
                 self.metrics.acquire_seconds.observe(0.0);
                 return Some(lease);
             }
-            lease.close("server_ended");
+            lease.close(CloseReason::ServerEnded);
         }
     }
 
@@ -82,7 +86,7 @@ impl Member {
         }))
     }
 
-    async fn granted(&self, kind: Kind) -> Result<(Lease, Option<Parameters>), AcquireError> {
+    async fn granted(&self, kind: Kind) -> Lent {
         match kind {
             Kind::Shared => loop {
                 let mut lease = match self.queue(false).await? {
@@ -92,7 +96,7 @@ impl Member {
                 if lease.is_alive() {
                     return Ok((lease, None));
                 }
-                lease.close("server_ended");
+                lease.close(CloseReason::ServerEnded);
             },
             Kind::Private { startup, dress } => {
                 let Grant::Room(slot, seat) = self.queue(true).await? else {

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::Pool;
+use super::reason::CloseReason;
 use super::slot::Slot;
 use crate::metrics::{InState, ServerState};
 use crate::protocol::{Backend, frame, message};
@@ -47,9 +48,9 @@ impl Entry {
 
     /// Ends the connection in the background; the slot comes back when the server has closed its end, or after the
     /// destroy timeout.
-    pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: &'static str) {
-        pool.all_metrics.closed(reason);
-        tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason, "server connection closed");
+    pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: CloseReason) {
+        pool.all_metrics.closed(reason.as_str());
+        tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason = reason.as_str(), "server connection closed");
         self.state.set(ServerState::Closing);
         let closing = pool.scheduler.closing();
         // Outside a runtime (the process is ending) dropping the socket is all that can be done.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::entry::Entry;
+use super::reason::CloseReason;
 use super::slot::Seat;
 use super::store::Borrowed;
 use super::{Member, Pool};
@@ -79,10 +80,10 @@ impl Lease {
     pub fn release(mut self) {
         let now = Instant::now();
         if self.is_private() {
-            return self.close("private");
+            return self.close(CloseReason::Pinned);
         }
         if self.entry().expires <= now {
-            return self.close("lifetime");
+            return self.close(CloseReason::Lifetime);
         }
         self.entry().idle_since = now;
         if self.entry().server.cancel.is_cancelling() {
@@ -103,12 +104,12 @@ impl Lease {
         }
     }
 
-    /// Ends the server. The reason is one of those in docs/metrics.md.
-    pub fn close(mut self, reason: &'static str) {
+    /// Ends the server.
+    pub fn close(mut self, reason: CloseReason) {
         self.end(reason);
     }
 
-    fn end(&mut self, reason: &'static str) {
+    fn end(&mut self, reason: CloseReason) {
         match self.held.take() {
             Some(Held::Shared(mut borrowed)) => {
                 if let Some(entry) = borrowed.0.take() {
@@ -124,6 +125,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end("abandoned");
+        self.end(CloseReason::Abandoned);
     }
 }

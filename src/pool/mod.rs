@@ -1,16 +1,17 @@
 //! Who is lent a server, and when.
 //!
-//! One [`scheduler`] per PostgreSQL server owns every waiter, every slot under the ceiling and every decision to open or
+//! One scheduler per PostgreSQL server owns every waiter, every slot under the ceiling and every decision to open or
 //! to close. A [`Pool`] is the idle servers of one (address, database, login), kept in bb8; a [`Member`] is one plugin's
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
-//! - [`scheduler`]: order, limits, the ceiling.
-//! - [`store`]: idle servers, in bb8.
-//! - [`entry`]: a server with its slot, its age and its end.
-//! - [`lease`]: the loan.
-//! - [`acquire`]: waiting for one.
-//! - [`opening`]: connecting.
-//! - [`reaper`]: closing what is idle, old or dead.
+//! - `scheduler`: order, limits, the ceiling.
+//! - `store`: idle servers, in bb8.
+//! - `entry`: a server with its slot, its age and its end.
+//! - `lease`: the loan.
+//! - `acquire`: waiting for one.
+//! - `opening`: connecting.
+//! - `reaper`: closing what is idle, old or dead.
+//! - `reason`: why something was closed.
 
 pub mod acquire;
 mod entry;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod lease;
 mod opening;
 mod reaper;
+mod reason;
 mod scheduler;
 mod slot;
 mod store;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use acquire::{Acquire, Kind};
 pub use error::AcquireError;
 pub use lease::Lease;
+pub use reason::CloseReason;
 use scheduler::Scheduler;
 use store::Store;
 

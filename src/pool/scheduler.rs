@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pool;
 use super::entry::Entry;
 use super::error::{AcquireError, OpenError, Usage};
+use super::reason::CloseReason;
 use super::slot::{Seat, Slot};
 use super::store::{Borrowed, Shell, Store};
 use crate::config::PoolLimits;
@@ -28,6 +29,9 @@ pub(super) enum Grant {
     /// Room for a connection of its own.
     Room(Slot, Seat),
 }
+
+/// What a waiter is told.
+type Granted = Result<Grant, AcquireError>;
 
 /// One per PostgreSQL server.
 #[derive(Debug)]
@@ -81,13 +85,13 @@ struct Waiter {
     pool: usize,
     plugin: usize,
     private: bool,
-    give: oneshot::Sender<Result<Grant, AcquireError>>,
+    give: oneshot::Sender<Granted>,
 }
 
 /// What has to happen once the lock is released.
 #[derive(Debug, Default)]
 struct Work {
-    give: Vec<(oneshot::Sender<Result<Grant, AcquireError>>, Result<Grant, AcquireError>)>,
+    give: Vec<(oneshot::Sender<Granted>, Granted)>,
     open: Vec<Arc<Pool>>,
     close: Vec<(Box<Entry>, Arc<Pool>)>,
     retry: Option<Instant>,
@@ -160,7 +164,7 @@ impl Scheduler {
         pool: usize,
         plugin: usize,
         private: bool,
-    ) -> (u64, oneshot::Receiver<Result<Grant, AcquireError>>) {
+    ) -> (u64, oneshot::Receiver<Granted>) {
         let (give, receive) = oneshot::channel();
         let id = self.decide(|core| {
             let id = core.next_id;
@@ -241,11 +245,11 @@ impl Scheduler {
                 let mut reasons = Vec::new();
                 let out = state.store.take_out(|entry| {
                     let reason = if entry.is_dead() {
-                        "server_ended"
+                        CloseReason::ServerEnded
                     } else if entry.expires <= now {
-                        "lifetime"
+                        CloseReason::Lifetime
                     } else if total > min && now.duration_since(entry.idle_since) >= idle_timeout {
-                        "idle"
+                        CloseReason::Idle
                     } else {
                         return false;
                     };
@@ -272,7 +276,7 @@ impl Scheduler {
             }
         });
         for (entry, pool) in closed {
-            entry.close(&pool, "shutdown");
+            entry.close(&pool, CloseReason::Shutdown);
         }
         loop {
             let ended = self.ended.notified();
@@ -309,7 +313,7 @@ impl Scheduler {
             drop(give.send(what));
         }
         for (entry, pool) in work.close {
-            entry.close(&pool, "evicted");
+            entry.close(&pool, CloseReason::Evicted);
         }
         for pool in work.open {
             tokio::spawn(Arc::clone(self).open(pool));

@@ -1,6 +1,16 @@
 //! Messages that greenroom writes itself, appended to a buffer.
 //!
+//! Their layout is pgwire's, wherever it has the message and takes bytes as they are. None of them is on the way of a
+//! client's own bytes.
+//!
 //! Fields that carry a client's or an operator's text are cut at their first NUL, so that no text can end a field early.
+
+use bytes::{Bytes, BytesMut};
+use pgwire::error::{SEVERITY_ERROR, SEVERITY_FATAL, SEVERITY_NOTICE, SEVERITY_WARNING};
+use pgwire::messages::Message;
+use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse, ReadyForQuery, TransactionStatus};
+use pgwire::messages::startup::{Authentication, BackendKeyData, SecretKey};
 
 use super::tag::{Backend, Frontend, TxStatus};
 
@@ -20,10 +30,10 @@ pub enum Severity {
 impl Severity {
     fn word(self) -> &'static str {
         match self {
-            Self::Error => "ERROR",
-            Self::Fatal => "FATAL",
-            Self::Notice => "NOTICE",
-            Self::Warning => "WARNING",
+            Self::Error => SEVERITY_ERROR,
+            Self::Fatal => SEVERITY_FATAL,
+            Self::Notice => SEVERITY_NOTICE,
+            Self::Warning => SEVERITY_WARNING,
         }
     }
 }
@@ -65,25 +75,29 @@ impl Report {
 
     /// Appends it as an ErrorResponse (or a NoticeResponse, if that is its severity).
     pub fn write(&self, out: &mut Vec<u8>) {
-        let tag = match self.severity {
-            Severity::Error | Severity::Fatal => Backend::ERROR,
-            Severity::Notice | Severity::Warning => Backend::NOTICE,
-        };
-        frame(out, tag.0, |out| {
-            let word = self.severity.word();
-            for (field, text) in [(b'S', word), (b'V', word), (b'C', self.code), (b'M', &self.message)] {
-                out.push(field);
-                put_str(out, text.as_bytes());
-            }
-            for (field, text) in [(b'D', &self.detail), (b'H', &self.hint)] {
-                if let Some(text) = text {
-                    out.push(field);
-                    put_str(out, text.as_bytes());
-                }
-            }
-            out.push(0);
-        });
+        let word = self.severity.word();
+        let texts = [
+            (b'S', Some(word)),
+            (b'V', Some(word)),
+            (b'C', Some(self.code)),
+            (b'M', Some(&*self.message)),
+            (b'D', self.detail.as_deref()),
+            (b'H', self.hint.as_deref()),
+        ];
+        let up_to_nul = |text: &str| text.split('\0').next().unwrap_or_default().to_owned();
+        let fields = texts.into_iter().filter_map(|(field, text)| Some((field, up_to_nul(text?)))).collect();
+        match self.severity {
+            Severity::Error | Severity::Fatal => append(out, &ErrorResponse::new(fields)),
+            Severity::Notice | Severity::Warning => append(out, &NoticeResponse::new(fields)),
+        }
     }
+}
+
+/// Appends a message whose length the caller has bounded.
+fn append(out: &mut Vec<u8>, message: &impl Message) {
+    let mut bytes = BytesMut::new();
+    message.encode(&mut bytes).expect("none of our own messages is near pgwire's limit for its type");
+    out.extend_from_slice(&bytes);
 }
 
 /// Appends an ErrorResponse whose fields are those of `body`, another one's, told with this severity.
@@ -137,12 +151,12 @@ pub fn terminate(out: &mut Vec<u8>) {
 
 /// Appends ReadyForQuery.
 pub fn ready_for_query(out: &mut Vec<u8>, status: TxStatus) {
-    let byte = match status {
-        TxStatus::Idle => b'I',
-        TxStatus::Open => b'T',
-        TxStatus::Failed => b'E',
+    let status = match status {
+        TxStatus::Idle => TransactionStatus::Idle,
+        TxStatus::Open => TransactionStatus::Transaction,
+        TxStatus::Failed => TransactionStatus::Error,
     };
-    frame(out, Backend::READY_FOR_QUERY.0, |out| out.push(byte));
+    append(out, &ReadyForQuery::new(status));
 }
 
 /// Appends ParameterStatus.
@@ -153,27 +167,20 @@ pub fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
     });
 }
 
-/// Appends BackendKeyData.
+/// Appends BackendKeyData. A secret has 4 to 256 bytes.
 pub fn backend_key_data(out: &mut Vec<u8>, pid: i32, secret: &[u8]) {
-    frame(out, Backend::BACKEND_KEY_DATA.0, |out| {
-        out.extend_from_slice(&pid.to_be_bytes());
-        out.extend_from_slice(secret);
-    });
+    append(out, &BackendKeyData::new(pid, SecretKey::Bytes(Bytes::copy_from_slice(secret))));
 }
 
 /// Appends AuthenticationOk.
 pub fn authentication_ok(out: &mut Vec<u8>) {
-    frame(out, Backend::AUTHENTICATION.0, |out| out.extend_from_slice(&0i32.to_be_bytes()));
+    append(out, &Authentication::Ok);
 }
 
 /// A whole CancelRequest for the server whose BackendKeyData held `pid` and `secret`.
 pub fn cancel_request(pid: i32, secret: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(12 + secret.len()).expect("a key is at most 256 bytes");
-    let mut out = Vec::with_capacity(len as usize);
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(&80_877_102u32.to_be_bytes());
-    out.extend_from_slice(&pid.to_be_bytes());
-    out.extend_from_slice(secret);
+    let mut out = Vec::new();
+    append(&mut out, &CancelRequest::new(pid, SecretKey::Bytes(Bytes::copy_from_slice(secret))));
     out
 }
 
@@ -191,6 +198,23 @@ mod tests {
         assert!(buf.is_empty());
         assert_eq!(body::error_field(&frame.body, b'C'), Some(&b"3D000"[..]));
         assert_eq!(body::error_field(&frame.body, b'H'), Some(&b"look"[..]));
+    }
+
+    #[test]
+    fn a_cancel_request_bears_its_key_whatever_its_length() {
+        for secret in [&[1, 2, 3, 4][..], &[7; 32]] {
+            let out = cancel_request(42, secret);
+            assert_eq!(out[..4], (12 + secret.len() as u32).to_be_bytes());
+            assert_eq!(out[4..12], [80_877_102u32.to_be_bytes(), 42u32.to_be_bytes()].concat());
+            assert_eq!(&out[12..], secret);
+        }
+    }
+
+    #[test]
+    fn the_key_data_of_a_session_is_twelve_bytes_long() {
+        let mut out = Vec::new();
+        backend_key_data(&mut out, 1, &[9; 4]);
+        assert_eq!(out, [b'K', 0, 0, 0, 12, 0, 0, 0, 1, 9, 9, 9, 9]);
     }
 
     #[test]

@@ -45,47 +45,65 @@ pub enum ProvisionError {
     Query(#[from] QueryError),
 }
 
-/// Makes the target's schema exist and bear its deployment's mark. Without a schema there is nothing to do.
+/// Makes the target's schema exist and bear its deployment's mark, and tells its name as PostgreSQL writes it in a
+/// search_path. Without a schema there is nothing to do.
 ///
 /// # Errors
 /// See [`ProvisionError`]. After [`QueryError::Lost`] within it the server is unusable.
-pub async fn ensure(server: &mut Server, target: &Target) -> Result<(), ProvisionError> {
-    let Some(schema) = target.schema.as_deref() else { return Ok(()) };
+pub async fn ensure(server: &mut Server, target: &Target) -> Result<Option<String>, ProvisionError> {
+    let Some(schema) = target.schema.as_deref() else { return Ok(None) };
     let found = match look(server, schema).await? {
-        Some(comment) => comment,
-        None if !target.provision => return Err(ProvisionError::Missing { schema: schema.to_owned() }),
+        Some(found) => found,
+        None if !target.provision => return Err(missing(schema)),
         None => match create(server, schema, target).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => look(server, schema).await?.ok_or_else(|| missing(schema))?,
             Err(error) => match look(server, schema).await? {
                 // Another greenroom, or Backstage itself, was quicker.
-                Some(comment) if is_already_there(&error) => comment,
+                Some(found) if is_already_there(&error) => found,
                 _ => return Err(refused(schema, target, error)),
             },
         },
     };
-    match found.as_deref().map(|comment| comment.strip_prefix(MARK)) {
-        Some(Some(owner)) if owner == &*target.deployment => Ok(()),
-        Some(Some(owner)) => Err(ProvisionError::OtherDeployment {
-            schema: schema.to_owned(),
-            owner: owner.to_owned(),
-            deployment: target.deployment.to_string(),
-        }),
-        // Somebody's own comment is not ours to replace.
-        Some(None) => Ok(()),
-        None => mark(server, schema, target).await,
+    match found.comment.as_deref().map(|comment| comment.strip_prefix(MARK)) {
+        Some(Some(owner)) if owner != &*target.deployment => {
+            return Err(ProvisionError::OtherDeployment {
+                schema: schema.to_owned(),
+                owner: owner.to_owned(),
+                deployment: target.deployment.to_string(),
+            });
+        }
+        // Ours, or somebody's own comment, which is not ours to replace.
+        Some(_) => {}
+        None => mark(server, schema, target).await?,
     }
+    Ok(Some(found.quoted))
 }
 
-/// The schema's comment; `None` outside if there is no such schema.
-async fn look(server: &mut Server, schema: &str) -> Result<Option<Option<String>>, QueryError> {
+/// A schema that exists.
+struct Found {
+    comment: Option<String>,
+    /// Its name as PostgreSQL writes it: in quotes only where it needs them.
+    quoted: String,
+}
+
+fn missing(schema: &str) -> ProvisionError {
+    ProvisionError::Missing { schema: schema.to_owned() }
+}
+
+async fn look(server: &mut Server, schema: &str) -> Result<Option<Found>, QueryError> {
     let name = quote::literal(schema);
     let rows = server
         .query(&format!(
-            "SELECT pg_catalog.obj_description(n.oid, 'pg_namespace') FROM pg_catalog.pg_namespace n \
+            "SELECT pg_catalog.quote_ident(n.nspname), pg_catalog.obj_description(n.oid, 'pg_namespace') \
+             FROM pg_catalog.pg_namespace n \
              WHERE n.nspname OPERATOR(pg_catalog.=) {name}"
         ))
         .await?;
-    Ok(rows.into_iter().next().map(|mut row| row.pop().flatten()))
+    Ok(rows.into_iter().next().and_then(|row| {
+        let mut columns = row.into_iter();
+        let quoted = columns.next().flatten()?;
+        Some(Found { quoted, comment: columns.next().flatten() })
+    }))
 }
 
 /// The SQL that makes the target's schema, as an operator could run it.

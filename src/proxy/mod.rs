@@ -72,8 +72,11 @@ impl Proxy {
         clients.close();
         if timeout(shutdown_grace, clients.wait()).await.is_err() {
             tracing::warn!(clients = clients.len(), "grace period is over (greenroom.shutdownGraceMillis)");
-            kill.cancel();
-            let _ = timeout(FAREWELL, clients.wait()).await;
+            shared.ending.cancel();
+            if timeout(FAREWELL, clients.wait()).await.is_err() {
+                kill.cancel();
+                clients.wait().await;
+            }
         }
         shared.pools.close().await;
         serving_http.cancel();

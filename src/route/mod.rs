@@ -1,7 +1,7 @@
 //! Where a logical database really is: names that clients ask for, and the targets behind them.
 //!
-//! A [`RouteTable`] is made once of a [`Config`](crate::config::Config) and answers every login. It knows names only: what
-//! is there, and whether it must be created, is for others to find out.
+//! A [`RouteTable`] is made once of a configuration and answers every login. It knows names only: what is there, and
+//! whether it must be created, is for others to find out.
 
 mod table;
 
@@ -101,3 +101,6 @@ impl fmt::Display for PoolKey {
         write!(f, "{}@{}/{}", self.user, self.address, self.database)
     }
 }
+
+#[cfg(test)]
+mod tests;

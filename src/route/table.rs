@@ -11,7 +11,7 @@ use crate::config::{
     UnknownDatabases, is_plugin_id,
 };
 
-/// How many routes that are made on demand are remembered. Clients choose names before they log in, so there is a bound.
+/// How many routes made on demand are remembered: clients choose names before they log in, so there is a bound.
 const MAX_REMEMBERED: usize = 1024;
 
 /// The database Backstage connects to when it creates others.
@@ -50,7 +50,8 @@ pub enum RouteError {
     },
     /// The schema's name is PostgreSQL's own.
     #[error(
-        "database \"{database}\" needs the schema \"{schema}\", which is PostgreSQL's own; set backend.database.schemaPrefix"
+        "database \"{database}\" needs the schema \"{schema}\", which is PostgreSQL's own; set \
+         backend.database.schemaPrefix"
     )]
     ReservedSchema {
         /// What was asked for.
@@ -114,8 +115,8 @@ impl RouteTable {
     /// Finds where `database` is. Equal requests get the same route, for as long as anyone holds it.
     ///
     /// `application_name` never opens a way that `database` and the route's login would not open: it says which plugin's
-    /// limits count, and, where several plugins share one physical database under logins of their own, which of these
-    /// logins the client has to prove.
+    /// limits count, and, where plugins share a physical database under logins of their own, which of these the client
+    /// has to prove.
     pub fn resolve(&self, database: &str, application_name: Option<&str>) -> Result<Arc<Route>, RouteError> {
         let plugin =
             application_name.and_then(|name| name.strip_prefix(APPLICATION_PREFIX)).filter(|id| is_plugin_id(id));
@@ -141,6 +142,12 @@ impl RouteTable {
     /// The routes that the configuration names.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.configured.values()
+    }
+
+    /// How many routes are remembered that the configuration does not name.
+    #[cfg(test)]
+    pub(super) fn remembered_routes(&self) -> usize {
+        self.remembered.lock().len()
     }
 
     fn route(&self, name: &str, plugin: Option<&str>) -> Result<Route, RouteError> {

@@ -25,9 +25,8 @@ impl Dress {
     /// nobody has. What escapes the dress finds nothing and can create nothing, instead of landing in somebody's schema.
     pub const NOWHERE: &str = "\"greenroom: search_path was reset\"";
 
-    /// The dress of a session whose objects are in `schema`.
-    pub fn new(schema: Option<&str>, application_name: &str) -> Self {
-        let search_path: Option<Arc<str>> = schema.map(|schema| quote::identifier(schema).into());
+    /// The dress of a session with this search_path, written as SET takes it.
+    pub fn new(search_path: Option<Arc<str>>, application_name: &str) -> Self {
         let query = |sql: String| {
             let mut out = Vec::new();
             message::query(&mut out, &sql);
@@ -73,7 +72,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_when_nothing_differs() {
         let mut out = Vec::new();
-        let wanted = Dress::new(Some("catalog"), "backstage_plugin_catalog");
+        let wanted = Dress::new(Some("catalog".into()), "backstage_plugin_catalog");
         assert_eq!(wanted.clone().change_to(&wanted, &mut out), 0);
         assert!(out.is_empty());
     }
@@ -81,7 +80,7 @@ mod tests {
     #[test]
     fn each_difference_is_a_query_of_its_own() {
         let (mut dress, mut out) = (Dress::new(None, "greenroom"), Vec::new());
-        let wanted = Dress::new(Some("user-settings"), "it's");
+        let wanted = Dress::new(Some("\"user-settings\"".into()), "it's");
         assert_eq!(dress.change_to(&wanted, &mut out), 2);
         let text = String::from_utf8_lossy(&out).into_owned();
         assert!(text.contains("SET search_path TO \"user-settings\"\0Q"), "{text}");

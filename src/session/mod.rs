@@ -5,9 +5,9 @@
 //! lease ends when nothing of this client is left on the server, and an answer to one of our own messages never reaches
 //! a client.
 //!
-//! - [`asked`]: the queue of what was asked.
-//! - [`unnamed`]: the client's own unnamed statement.
-//! - [`pin`]: why a session keeps its server.
+//! - `asked`: the queue of what was asked.
+//! - `unnamed`: the client's own unnamed statement.
+//! - `pin`: why a session keeps its server.
 
 pub mod asked;
 mod frames;

@@ -17,6 +17,8 @@ pub enum Reply {
     Ready(TxStatus),
     /// One of our own messages failed: the server is not what it should be and must be closed at once.
     PreludeFailed,
+    /// It is not the protocol: nothing of this server can be trusted any more.
+    Broken,
 }
 
 /// What was asked and cannot be answered any more, as [`Session::fail_outstanding`] tells it.
@@ -45,10 +47,8 @@ impl Session {
                     self.queue.one_of_several_ended();
                 }
             }
-            Backend::ROW_DESCRIPTION | Backend::NO_DATA => {
-                if self.queue.front() == Some(Asked::Describe) {
-                    self.queue.pop();
-                }
+            Backend::ROW_DESCRIPTION | Backend::NO_DATA if self.queue.front() == Some(Asked::Describe) => {
+                self.queue.pop()
             }
             Backend::PARSE_COMPLETE => return self.parse_complete(),
             Backend::BIND_COMPLETE => self.answered(|asked| asked == Asked::Bind),
@@ -123,10 +123,7 @@ impl Session {
         self.copying_in = false;
         match status.and_then(TxStatus::from_byte) {
             Some(status) => Reply::Ready(status),
-            None => {
-                self.doubtful = true;
-                Reply::Ready(TxStatus::Failed)
-            }
+            None => Reply::Broken,
         }
     }
 
@@ -169,10 +166,10 @@ impl Session {
             Some(_) => self.queue.pop(),
         }
         let unnamed = &mut self.unnamed;
-        let sync_is_there = self.queue.skip_to_sync(|asked| {
-            if asked == (Asked::Parse { unnamed: true, ours: false }) {
-                unnamed.skip();
-            }
+        let sync_is_there = self.queue.skip_to_sync(|asked| match asked {
+            Asked::Parse { unnamed: true, ours: false } => unnamed.skip(),
+            Asked::Parse { unnamed: true, ours: true } => unnamed.leave_server(),
+            _ => {}
         });
         self.skipping = !sync_is_there;
     }

@@ -20,7 +20,7 @@ pub struct Unnamed {
     pending: VecDeque<Range<usize>>,
     /// The client's unnamed statement.
     live: Option<Range<usize>>,
-    /// The leased server has it, or will once it has answered.
+    /// The leased server has the client's.
     on_server: bool,
 }
 
@@ -33,7 +33,6 @@ impl Unnamed {
 
     /// A Parse of it begins; its bytes follow through [`Self::extend`].
     pub fn begin(&mut self) {
-        self.on_server = true;
         if self.pending.is_empty() && self.live.is_none() {
             self.arena.clear();
         }
@@ -57,6 +56,7 @@ impl Unnamed {
     /// The oldest Parse on its way worked.
     pub fn confirm(&mut self) {
         self.live = self.pending.pop_front().filter(|range| !range.is_empty());
+        self.on_server = true;
         self.compact();
     }
 
@@ -91,7 +91,8 @@ impl Unnamed {
 
     /// The Parse that the leased server lacks, if the client has a statement and the server does not have it yet.
     pub fn missing(&self) -> Option<&[u8]> {
-        if self.on_server {
+        // One on its way will be there by then, or what needs it is skipped with it.
+        if self.on_server || !self.pending.is_empty() {
             return None;
         }
         self.live.clone().map(|range| &self.arena[range])

@@ -4,10 +4,10 @@
 //! the way PostgreSQL's lexer does (comments, every kind of string, quoted names) and look for the words that can leave
 //! state in a session. What a function or a view hides is not in the text: `server::facts` asks the catalogs for that.
 //!
-//! - [`effects`]: the set of things that may be left behind.
-//! - [`words`]: which word means what.
-//! - [`scanner`]: splits text into words.
-//! - [`quote`]: writes names and literals.
+//! - `effects`: the set of things that may be left behind.
+//! - `words`: which word means what.
+//! - `scanner`: splits text into words.
+//! - `quote`: writes names and literals.
 
 pub mod effects;
 pub mod quote;

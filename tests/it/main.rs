@@ -1,1 +1,16 @@
 //! Behaviour, tested through a socket against a real PostgreSQL.
+
+mod cancel;
+mod differential;
+mod drivers;
+mod faults;
+mod harness;
+mod harness_checks;
+mod layers;
+mod logins;
+mod memory;
+mod observability;
+mod pins;
+mod pool;
+mod routing;
+mod shutdown;

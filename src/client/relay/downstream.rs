@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::{Ending, Flow, Relay};
 use crate::client::reply;
 use crate::net::{Buffer, LARGE_BYTES};
+use crate::pool::CloseReason;
 use crate::protocol::frame::{HEADER_BYTES, Header, MAX_MESSAGE_BYTES};
 use crate::protocol::{Backend, body};
 use crate::session::Reply;
@@ -50,6 +51,7 @@ impl Relay<'_> {
             match reply {
                 Reply::Forward => down.pass(len),
                 Reply::Swallow => down.discard(len),
+                Reply::Broken => return Flow::Break(Ending::Told(reply::server_lost())),
                 Reply::PreludeFailed => {
                     tracing::error!(plugin = &*self.metrics.name, "a server could not be prepared for a session");
                     return Flow::Break(Ending::Told(reply::prelude_failed()));
@@ -76,7 +78,7 @@ impl Relay<'_> {
 
     /// The server ended. Its last words have been passed on; if they were a farewell, there is nothing to add.
     pub(super) fn on_server_gone(&mut self) -> Flow {
-        self.close_lease("server_ended");
+        self.close_lease(CloseReason::ServerEnded);
         match self.server_said_farewell {
             true => Flow::Break(Ending::Silent),
             false => Flow::Break(Ending::Told(reply::server_lost())),

@@ -6,7 +6,7 @@ use super::{Ending, Flow, Relay};
 use crate::cancel::CancelPlace;
 use crate::client::reply;
 use crate::metrics::ClientState;
-use crate::pool::{AcquireError, Kind, Lease, Member};
+use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError};
@@ -177,7 +177,7 @@ impl Relay<'_> {
             self.key.place.rests();
             if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
                 match doubtful {
-                    true => lease.close("doubtful"),
+                    true => lease.close(CloseReason::Doubtful),
                     false => lease.release(),
                 }
             }
@@ -215,14 +215,14 @@ impl Relay<'_> {
     /// Puts away whatever is held. Nothing here is clean enough to be lent again.
     pub(super) fn put_lease_away(&mut self) {
         let reason = match self.session.pin() {
-            Some(_) if self.is_at_rest() => "pinned",
-            _ => "client_gone",
+            Some(_) if self.is_at_rest() => CloseReason::Pinned,
+            _ => CloseReason::ClientGone,
         };
         self.note_changed_code();
         self.close_lease(reason);
     }
 
-    pub(super) fn close_lease(&mut self, reason: &'static str) {
+    pub(super) fn close_lease(&mut self, reason: CloseReason) {
         self.key.place.rests();
         if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
             lease.close(reason);

@@ -1,14 +1,14 @@
 //! The loop that carries a client's bytes to the server it is lent, and the answers back.
 //!
-//! One task for each client. [`poll`] waits for the next thing that can happen and moves bytes that are ready; everything
+//! One task for each client. `poll` waits for the next thing that can happen and moves bytes that are ready; everything
 //! else here is a plain function of what has arrived. Both directions flow independently of each other, so that neither
 //! a client that does not read nor a server that does not read stops the other direction.
 //!
-//! - [`poll`]: what can happen next.
-//! - [`upstream`]: frames of the client.
-//! - [`downstream`]: frames of the server.
-//! - [`lending`]: the lease: asking, dressing, giving back.
-//! - [`limits`]: deadlines.
+//! - `poll`: what can happen next.
+//! - `upstream`: frames of the client.
+//! - `downstream`: frames of the server.
+//! - `lending`: the lease: asking, dressing, giving back.
+//! - `limits`: deadlines.
 
 mod downstream;
 mod lending;
@@ -17,6 +17,7 @@ mod poll;
 mod upstream;
 
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -26,13 +27,14 @@ use super::login::LoggedIn;
 use super::reply;
 use super::shared::Shared;
 use crate::cancel::CancelKey;
+use crate::config::PoolMode;
 use crate::metrics::{ClientState, GaugeGuard, InState, PluginMetrics};
 use crate::net::{Buffer, Stream};
 use crate::pool::Member;
 use crate::protocol::message::Report;
 use crate::protocol::tag::TxStatus;
 use crate::server::Dress;
-use crate::session::Session;
+use crate::session::{PinReason, Session};
 use lending::Lending;
 use limits::Timer;
 use poll::Event;
@@ -96,7 +98,11 @@ pub(super) struct Relay<'a> {
     metrics: Arc<PluginMetrics>,
     state: InState<ClientState>,
     pinned: Option<GaugeGuard>,
-    draining: std::pin::Pin<Box<WaitForCancellationFuture<'a>>>,
+    /// The proxy drains: the client is told to go when it is at rest.
+    draining: Pin<Box<WaitForCancellationFuture<'a>>>,
+    is_draining: bool,
+    /// It is told to go wherever it is. Only waited for while draining.
+    ending: Pin<Box<WaitForCancellationFuture<'a>>>,
     times: Times,
     timer: Timer,
 }
@@ -153,11 +159,16 @@ impl<'a> Relay<'a> {
             state: client.state,
             pinned: None,
             draining: Box::pin(shared.draining.cancelled()),
+            is_draining: false,
+            ending: Box::pin(shared.ending.cancelled()),
             times: Times { transaction: None, clients_turn: Instant::now(), write_blocked: None },
             timer: Timer::default(),
             shared,
         };
         relay.state.set(ClientState::Idle);
+        if relay.member.mode() == PoolMode::Session {
+            relay.session.pin_for(PinReason::SessionMode);
+        }
         if let Some((lease, reason)) = client.kept {
             relay.session.pin_for(reason);
             relay.keep(lease);

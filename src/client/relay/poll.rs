@@ -61,8 +61,12 @@ impl Relay<'_> {
                 return Poll::Ready(Event::Cancelled);
             }
         }
-        if self.is_at_rest() && !self.owes_client() && self.draining.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Event::Draining);
+        self.is_draining = self.is_draining || self.draining.as_mut().poll(cx).is_ready();
+        if self.is_draining {
+            let may_go = self.is_at_rest() && !self.owes_client();
+            if may_go || self.ending.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Draining);
+            }
         }
         let deadline = self.deadline();
         ready!(self.timer.poll(deadline, cx));

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::endpoint::Reader;
 use super::pool::{Layer, limits};
 use super::section::Section;
+use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, merge_objects};
 use crate::config::{
-    Connection, DatabaseConfig, Division, MAX_NAME_BYTES, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace,
-    UnknownDatabases, is_plugin_id,
+    Connection, DatabaseConfig, Division, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace, UnknownDatabases,
 };
 
 const DIVISIONS: &[(&str, Division)] = &[("schema", Division::Schema), ("database", Division::Database)];
@@ -18,19 +18,20 @@ const UNKNOWN: &[(&str, UnknownDatabases)] =
 
 /// The two sections that say where data is.
 pub(super) struct Databases<'a> {
-    backend: Section<'a>,
-    own: Section<'a>,
+    pub(super) backend: Section<'a>,
+    pub(super) own: Section<'a>,
     reader: Reader<'a>,
-    base_connection: Map,
     base_client: Option<Arc<str>>,
-    prefix: Arc<str>,
-    schema_prefix: Arc<str>,
+    /// What other connections are laid over: nothing when the base is not on PostgreSQL, `None` when it is unreadable.
+    pub(super) base_connection: Option<Map>,
+    pub(super) prefix: Arc<str>,
+    pub(super) schema_prefix: Arc<str>,
     /// How Backstage itself divides, which may differ from where data is.
-    backstage_division: Division,
+    pub(super) backstage_division: Division,
     division: Division,
 }
 
-/// A connection, what to call it and where it is written: for the checks that need them all.
+/// A connection and where it is written: for the checks that need them all.
 pub(super) type Written = (Connection, Origin);
 
 impl<'a> Databases<'a> {
@@ -44,18 +45,17 @@ impl<'a> Databases<'a> {
         if is_pg && !backend.has("connection") {
             backend.missing("connection", "a connection string or {host, port, user, password}");
         }
-        let base_connection = if is_pg { reader.object(backend.get("connection")) } else { None };
+        let base_connection = if is_pg { reader.object(backend.get("connection")) } else { Some(Map::new()) };
         let backstage_division = backend.choice("pluginDivisionMode", DIVISIONS).unwrap_or_default();
         let division = own.choice("division", DIVISIONS).unwrap_or(backstage_division);
         let prefix = backend.text("prefix").unwrap_or(DatabaseConfig::DEFAULT_PREFIX).into();
         let schema_prefix = backend.text("schemaPrefix").unwrap_or_default().into();
-        let base_connection = base_connection.unwrap_or_default();
         let databases = Self {
             backend,
             own,
             reader,
-            base_connection,
             base_client,
+            base_connection,
             prefix,
             schema_prefix,
             backstage_division,
@@ -97,10 +97,8 @@ impl<'a> Databases<'a> {
     fn plugin(&self, id: Option<&str>, written: &mut Vec<Written>) -> Option<PluginSettings> {
         let below = |section: &Section<'a>| id.map(|id| section.section("plugin").section(id));
         let (particular, own) = (below(&self.backend), below(&self.own));
-        for section in particular.iter().chain(&own).filter(|_| !id.is_none_or(is_plugin_id)) {
-            if section.map().is_some() {
-                self.reader.mistakes.add(section.origin(), "not a plugin id; expected letters, digits, - and _");
-            }
+        for section in particular.iter().chain(&own).filter(|section| section.map().is_some()) {
+            self.check_plugin_id(id, section);
         }
         let pool = |section: &Section<'a>| Layer::Own(section.section("pool"));
         let knex = |section: &Section<'a>| Layer::Knex(section.section("knexConfig").section("pool"));
@@ -132,8 +130,8 @@ impl<'a> Databases<'a> {
             return None;
         }
         let own_database = object.as_ref().is_some_and(|map| map.contains_key("database"));
-        let (connection, origin) = self.connection(object, over)?;
-        written.push((connection.clone(), origin));
+        let (connection, origin) = self.connection(object, self.origin(over))?;
+        written.push((connection.clone(), origin.clone()));
         let setting = |key: &str| {
             let base = self.backend.flag(key);
             particular.and_then(|section| section.flag(key)).or(base)
@@ -146,22 +144,28 @@ impl<'a> Databases<'a> {
         let place = PostgresPlace { connection, own_database, division, provision, role: role.map(Into::into) };
         if division == Division::Schema {
             let written = [particular, own].into_iter().flatten().find(|section| section.map().is_some());
-            self.check_schema(id, &place, written);
+            self.check_schema(id, &place, &origin, written);
         }
         Some(place)
     }
 
-    /// The base connection with another laid over it, and where the result is written.
-    fn connection(&self, over: Option<Map>, at: Option<&Node>) -> Option<(Connection, Origin)> {
-        let origin = match at {
-            Some(node) => node.origin.clone(),
-            None => self.backend.origin_of("connection"),
-        };
-        if over.is_none() && self.base_connection.is_empty() {
-            // Missing or unreadable, and told already; an empty mapping is told what it lacks.
-            self.backend.get("connection").and_then(Node::as_map)?;
-        }
-        let object = merge_objects(&self.base_connection, &over.unwrap_or_default());
+    pub(super) fn mistakes(&self) -> &Mistakes {
+        self.reader.mistakes
+    }
+
+    /// Whether the base is on PostgreSQL.
+    pub(super) fn base_is_pg(&self) -> bool {
+        self.base_client.as_deref() == Some("pg")
+    }
+
+    /// Where a connection is written: in a place of its own, or else where the base one is.
+    fn origin(&self, own: Option<&Node>) -> Origin {
+        own.map_or_else(|| self.backend.origin_of("connection"), |node| node.origin.clone())
+    }
+
+    /// The base connection with another laid over it; what is missing is told at `origin`.
+    fn connection(&self, over: Option<Map>, origin: Origin) -> Option<Written> {
+        let object = merge_objects(self.base_connection.as_ref()?, &over.unwrap_or_default());
         Some((self.reader.connection(&object, &origin)?, origin))
     }
 
@@ -174,7 +178,7 @@ impl<'a> Databases<'a> {
             let object = self.reader.object(over);
             let found = match over.is_some() && object.is_none() {
                 true => None,
-                false => self.connection(object.clone(), over.or(self.backend.get("connection"))),
+                false => self.connection(object.clone(), self.origin(over)),
             };
             let Some((connection, origin)) = found else {
                 complete = false;
@@ -191,82 +195,5 @@ impl<'a> Databases<'a> {
             others.insert(name.into(), OtherDatabase { connection, database, limits });
         }
         complete.then_some(others)
-    }
-
-    fn check_prefixes(&self) {
-        let mut rest = self.schema_prefix.bytes();
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let begins = rest.next().is_none_or(|byte| word(byte) && !byte.is_ascii_digit());
-        if !begins || !rest.all(word) {
-            self.backend.expected("schemaPrefix", "a letter or _, then letters, digits and _");
-        }
-        if self.schema_prefix.len() >= MAX_NAME_BYTES {
-            self.backend
-                .expected("schemaPrefix", format!("less than {MAX_NAME_BYTES} bytes, with the plugin id after it"));
-        }
-    }
-
-    /// Checks a place in a schema: there must be a database around it, and its name must fit.
-    fn check_schema(&self, id: Option<&str>, place: &PostgresPlace, at: Option<&Section<'a>>) {
-        let another = &*self.prefix != DatabaseConfig::DEFAULT_PREFIX;
-        if another && self.schema_prefix.is_empty() {
-            self.backend.mistake(
-                "schemaPrefix",
-                format!(
-                    "missing beside prefix {:?}, expected one with schema division, for the schemas of two deployments in one \
-                     database would have the same names",
-                    self.prefix
-                ),
-            );
-        }
-        let Some(database) = &place.connection.database else {
-            let origin = self.backend.origin_of("connection").key("database");
-            let remedy = ", expected the database that holds the plugins' schemas (division: schema)";
-            return self.reader.mistakes.missing(&origin, remedy);
-        };
-        let plugin = database.strip_prefix(&*self.prefix).filter(|id| is_plugin_id(id));
-        if self.backstage_division == Division::Database && !place.own_database && plugin.is_some() {
-            let problem = format!(
-                "{database} is also the name of a plugin's database; expected a name that does not begin with {}",
-                self.prefix
-            );
-            self.reader.mistakes.add(&self.backend.origin_of("connection").key("database"), problem);
-        }
-        let schema = format!("{}{}", self.schema_prefix, id.unwrap_or_default());
-        if let (true, Some(at)) = (schema.len() > MAX_NAME_BYTES, at) {
-            let problem = format!(
-                "its schema {schema} has {} bytes, expected at most {MAX_NAME_BYTES}; shorten schemaPrefix",
-                schema.len()
-            );
-            self.reader.mistakes.add(at.origin(), problem);
-        }
-    }
-
-    fn check_other_name(&self, name: &str, section: &Section<'a>) {
-        let taken = match name.strip_prefix(&*self.prefix) {
-            _ if name == "postgres" => "where databases are created",
-            Some(id) if is_plugin_id(id) => "a plugin's",
-            _ => return,
-        };
-        self.reader.mistakes.add(section.origin(), format!("the name {name} is {taken}; expected another name"));
-    }
-
-    fn check_served(&self, config: &DatabaseConfig) {
-        let on_postgres = |settings: &PluginSettings| matches!(settings.place, PluginPlace::Postgres(_));
-        let any = on_postgres(&config.base) || config.plugins.values().any(on_postgres) || !config.others.is_empty();
-        if !any {
-            self.backend.expected("client", "pg: nothing here is on PostgreSQL");
-        }
-        for (id, settings) in &config.plugins {
-            let PluginPlace::Postgres(PostgresPlace { own_database: true, connection, .. }) = &settings.place else {
-                continue;
-            };
-            let Some(name) = connection.database.as_ref().filter(|name| config.others.contains_key(*name)) else {
-                continue;
-            };
-            let section = self.own.section("database").section(name);
-            let problem = format!("the name {name} is plugin {id}'s database; expected another name");
-            self.reader.mistakes.add(section.origin(), problem);
-        }
     }
 }

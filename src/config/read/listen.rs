@@ -1,5 +1,6 @@
 //! `greenroom.listen` and `greenroom.http`: where clients and operators are accepted.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::section::Section;
@@ -98,7 +99,7 @@ pub(super) fn http(greenroom: &Section<'_>, listeners: &[(Listener, Origin)]) ->
 fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Tcp { host: a, port }, ListenAddress::Tcp { host: b, port: other }) => {
-            port == other && *port != 0 && (same_host(a, b) || is_any(a) || is_any(b))
+            port == other && *port != 0 && (same_host(a, b) || covers(a, b) || covers(b, a))
         }
         (ListenAddress::Unix { .. }, ListenAddress::Unix { .. }) => a == b,
         _ => false,
@@ -108,16 +109,27 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
 /// Whether a connection to `host` and `port` would arrive at `listener`, as far as names and addresses tell.
 pub(super) fn reaches(listener: &ListenAddress, host: &str, port: u16) -> bool {
     let ListenAddress::Tcp { host: listening, port: listening_port } = listener else { return false };
-    let here = is_loopback(host) || is_any(host);
-    *listening_port == port && (same_host(listening, host) || here && is_any(listening))
+    // Linux connects 0.0.0.0 and :: to this machine; a listener on :: commonly takes IPv4 as well.
+    let everywhere = is_loopback(host) && (covers(listening, host) || listening.parse() == Ok(Ipv6Addr::UNSPECIFIED));
+    let nowhere = is_any(host) && (is_any(listening) || is_loopback(listening));
+    *listening_port == port && (same_host(listening, host) || everywhere || nowhere)
 }
 
 fn same_host(a: &str, b: &str) -> bool {
-    let local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1" | "0.0.0.0" | "::");
     // `localhost` may be either loopback address; the two are different places to each other.
-    a.eq_ignore_ascii_case(b) || (a == "localhost" && local(b)) || (b == "localhost" && local(a))
+    let standard = |host: &str| matches!(host, "127.0.0.1" | "::1");
+    a.eq_ignore_ascii_case(b) || (a == "localhost" && standard(b)) || (b == "localhost" && standard(a))
+}
+
+/// Whether `any` is all addresses of the kind that `host` is one of; a name may be of either kind.
+fn covers(any: &str, host: &str) -> bool {
+    match (any.parse(), host.parse()) {
+        (Ok(any @ IpAddr::V4(_)), Ok(IpAddr::V4(_)) | Err(_)) => any.is_unspecified(),
+        (Ok(any @ IpAddr::V6(_)), Ok(IpAddr::V6(_)) | Err(_)) => any.is_unspecified(),
+        _ => false,
+    }
 }
 
 fn is_any(host: &str) -> bool {
-    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
 }

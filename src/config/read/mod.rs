@@ -5,6 +5,7 @@ mod database;
 mod endpoint;
 pub(super) mod keys;
 mod listen;
+mod naming;
 mod pool;
 mod section;
 mod tls;

@@ -12,7 +12,8 @@ pub(super) const LIBPQ_MODE: &str = "\u{0}mode";
 
 const KEYS: &[&str] = &["rejectUnauthorized", "ca", "cert", "key", "servername", "require", LIBPQ_MODE];
 
-/// Reads `connection.ssl`. Without one `PGSSLMODE` decides, as it does for node-postgres, and then nothing is encrypted.
+/// Reads `connection.ssl`. Without one `PGSSLMODE` decides, as it does for node-postgres; without that one, too,
+/// nothing is encrypted.
 pub(super) fn tls(connection: &Section<'_>, environment: &Environment, mistakes: &Mistakes) -> Option<TlsSettings> {
     let mode = |mode| Some(TlsSettings { mode, ..TlsSettings::default() });
     let Some(node) = connection.get("ssl") else {

@@ -111,6 +111,7 @@ fn listeners_must_not_meet() {
 configuration:8: greenroom.listen[1]: 0.0.0.0:6432 is taken by 127.0.0.1:6432 already
 configuration:9: greenroom.http: 127.0.0.1:6432 is taken by the listener on 127.0.0.1:6432 already"
     );
+    super::config(&with("greenroom: { listen: [{ host: 0.0.0.0 }, { host: '::' }, { port: 0 }, { port: 0 }] }\n"));
     let text = with("greenroom: { listen: [{ socket: /run/a }, { socket: /run/a }] }\n");
     assert!(errors(&text).contains("greenroom.listen[1]: /run/a/.s.PGSQL.6432 is taken"), "{}", errors(&text));
 }
@@ -177,7 +178,7 @@ fn schema_division_needs_a_schema_prefix_beside_another_prefix() {
         "{}",
         errors(&text)
     );
-    super::config(&format!("{text}").replace("prefix: acme_", "prefix: acme_\n    schemaPrefix: acme_"));
+    super::config(&text.replace("prefix: acme_", "prefix: acme_\n    schemaPrefix: acme_"));
     super::config(&backend("    prefix: acme_\n"));
 }
 
@@ -222,7 +223,9 @@ fn greenroom_must_not_dial_itself() {
         assert!(errors(&text).contains("so it would dial itself"), "{text}\n{}", errors(&text));
         super::config(&at(host, 5432, listen));
     }
+    assert!(errors(&at("0.0.0.0", 6432, "{}")).contains("so it would dial itself"));
     super::config(&at("db", 6432, "{ host: 0.0.0.0 }"));
+    super::config(&at("'::1'", 6432, "{ host: 0.0.0.0 }"));
     super::config(&at("127.0.0.2", 6432, "{}"));
 }
 
@@ -312,6 +315,18 @@ configuration:8: greenroom.database.backstage_plugin_x: the name backstage_plugi
         backend("    plugin: { catalog: { connection: { database: reports } } }\n")
     );
     assert!(errors(&text).contains("greenroom.database.reports: the name reports is plugin catalog's database"));
+}
+
+#[test]
+fn an_unreadable_base_connection_is_told_once_and_not_for_every_plugin() {
+    let text = "backend:\n  database:\n    client: pg\n    connection: nonsense\n    plugin: { catalog: { connection: { database: x } } }\n";
+    assert!(errors(text).lines().count() == 1, "{}", errors(text));
+}
+
+#[test]
+fn the_database_of_the_base_connection_is_no_other_database() {
+    let text = with("greenroom: { database: { shared: {} } }\n");
+    assert!(errors(&text).contains("the name shared is that of backend.database.connection; expected another name"));
 }
 
 #[test]

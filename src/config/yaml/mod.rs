@@ -1,7 +1,7 @@
 //! Backstage's configuration files as one tree of values, each of which knows the file and line it came from.
 //!
-//! The steps are Backstage's own, in its order: [`parse`] a file, [`transform`](Transform) it (`${VAR}`, `$env`, `$file`,
-//! `$include`), [`merge`] it over the files before it. What the values mean is not known here.
+//! The steps are Backstage's own, in its order: parse a file, transform it (`${VAR}`, `$env`, `$file`, `$include`),
+//! merge it over the files before it. What the values mean is not known here.
 
 mod locate;
 mod merge;

@@ -1,0 +1,70 @@
+//! Why a server connection was closed.
+
+/// Why a server connection was closed; the words are those of the metric's label and of docs/metrics.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was idle for longer than idleTimeoutMillis.
+    Idle,
+    /// It was older than maxConnectionLifetimeMillis.
+    Lifetime,
+    /// Another pool needed its place under the ceiling.
+    Evicted,
+    /// The session that had kept it for itself ended.
+    Pinned,
+    /// Its client left in the middle of a transaction.
+    ClientGone,
+    /// PostgreSQL ended it.
+    ServerEnded,
+    /// What it said could not be accounted for.
+    Doubtful,
+    /// A lease was dropped before anybody could say that it was clean.
+    Abandoned,
+    /// greenroom is shutting down.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Lifetime,
+        Self::Evicted,
+        Self::Pinned,
+        Self::ClientGone,
+        Self::ServerEnded,
+        Self::Doubtful,
+        Self::Abandoned,
+        Self::Shutdown,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::Evicted => "evicted",
+            Self::Pinned => "pinned",
+            Self::ClientGone => "client_gone",
+            Self::ServerEnded => "server_ended",
+            Self::Doubtful => "doubtful",
+            Self::Abandoned => "abandoned",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::PinReason;
+
+    #[test]
+    fn the_docs_name_every_reason() {
+        let docs = include_str!("../../docs/metrics.md");
+        let reasons =
+            CloseReason::ALL.into_iter().map(CloseReason::as_str).chain(PinReason::all().map(PinReason::as_str));
+        for reason in reasons {
+            assert!(docs.contains(&format!("| `{reason}` |")), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a test needs to say a promise in a sentence: a PostgreSQL, a greenroom in front of it, and clients of every kind.
+//!
+//! - [`Greenroom`]: greenroom itself, in this process, configured by the test.
+//! - [`Stage`]: a database and a login of the test's own on the PostgreSQL that the tests share.
+//! - [`RawClient`]: a client made of hand-written frames ([`frames`]); it reads [`Reply`]s.
+//! - [`Client`]: a client as an application has it, tokio-postgres.
+//! - [`FakeServer`]: a PostgreSQL that misbehaves as told.
+//! - [`Metrics`]: what greenroom says over HTTP.
+
+mod client;
+mod fake_answers;
+mod fake_server;
+pub(crate) mod frames;
+mod greenroom;
+mod http;
+mod login;
+mod program;
+mod raw_client;
+mod reply;
+mod room;
+mod stage;
+mod stream;
+
+use std::time::Duration;
+
+pub(crate) use client::Client;
+pub(crate) use fake_server::{Answer, FakeServer, Phase};
+pub(crate) use frames::Frame;
+pub(crate) use greenroom::{Greenroom, Limits};
+pub(crate) use http::{Metrics, get};
+pub(crate) use login::Startup;
+pub(crate) use program::Program;
+pub(crate) use raw_client::RawClient;
+pub(crate) use reply::{Reply, codes, rows, tags};
+pub(crate) use room::Room;
+pub(crate) use stage::Stage;
+
+/// How long anything may take that should happen at once, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `what`, and fails the test by that name when it does not come.
+pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+    }
+}
+
+/// Asks again until the answer is yes, and fails the test by the name of `what` when it stays no.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(what, asking).await;
+}

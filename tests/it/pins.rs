@@ -1,0 +1,155 @@
+//! State that outlives a transaction keeps its server, with a reason, and never reaches anyone else.
+
+use crate::harness::frames::{parse, query, sync};
+use crate::harness::{Greenroom, Room, eventually};
+
+/// A way to leave something in a session.
+const STATES: [&str; 23] = [
+    "set work_mem to '77kB'",
+    "set search_path to pg_catalog",
+    "set application_name to 'left behind'",
+    "set timezone to 'Asia/Tokyo'",
+    "set client_encoding to 'latin1'",
+    "set statement_timeout to '12s'",
+    "set default_transaction_read_only to on",
+    "set session characteristics as transaction isolation level serializable",
+    "set our.own to 'left behind'",
+    "set role stagehand",
+    "select set_config('work_mem', '77kB', false)",
+    "do $$ begin perform set_config('work_mem', '77kB', false); end $$",
+    "begin; set work_mem to '77kB'; commit",
+    "create temp table item (name text); insert into item values ('left behind')",
+    "create table pg_temp.item (name text)",
+    "do $$ begin create temp table item (name text); end $$",
+    "select pg_advisory_lock(77)",
+    "begin; select pg_advisory_lock_shared(7, 7); commit",
+    "prepare item as select 'left behind'",
+    "declare item cursor with hold for select 'left behind'",
+    "begin; declare item cursor with hold for select 'left behind'; fetch item; commit",
+    "listen left_behind",
+    "select nextval('ticket')",
+];
+
+/// Everything that a new session can see of itself, a row each.
+const LOOK: &str = "select name || '=' || setting from pg_settings where name not like 'transaction%' order by name;
+    select current_user = session_user; select coalesce(current_setting('our.own', true), '');
+    select 'statements ' || count(*) from pg_prepared_statements;
+    select 'held cursors ' || count(*) from pg_cursors where is_holdable;
+    select 'temporary ' || count(*) from pg_class where relnamespace = pg_my_temp_schema();
+    select 'locks ' || count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid();
+    select 'channels ' || count(*) from pg_listening_channels();
+    select name from item";
+
+/// One server for all, so that what is left behind would be found.
+async fn one_server() -> (Room, Vec<String>) {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let client = room.client("catalog").await;
+    client.run("create table item (name text); insert into item values ('our own'); create sequence ticket").await;
+    let untouched = client.values(LOOK).await;
+    (room, untouched)
+}
+
+/// Fails the test when a new client finds anything but what the first one found.
+async fn assert_untouched(room: &Room, untouched: &[String], after: &str) {
+    let client = room.client("catalog").await;
+    let found = client.values(LOOK).await;
+    let differs = found.iter().zip(untouched).find(|(found, expected)| found != expected);
+    assert!(differs.is_none() && found.len() == untouched.len(), "after {after}: {differs:?}");
+    assert_eq!(client.failure("select lastval()").await, "55000", "after {after}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_by_a_client_that_leaves() {
+    let (room, untouched) = one_server().await;
+    for state in STATES {
+        let mut client = room.raw("catalog").await;
+        client.run(state).await;
+        client.leave().await;
+        assert_untouched(&room, &untouched, state).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_by_a_client_that_vanishes() {
+    let (room, untouched) = one_server().await;
+    for state in STATES {
+        let mut client = room.raw("catalog").await;
+        client.run(state).await;
+        drop(client);
+        assert_untouched(&room, &untouched, state).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_by_a_client_that_vanishes_in_a_transaction() {
+    let (room, untouched) = one_server().await;
+    for state in STATES {
+        let mut client = room.raw("catalog").await;
+        client.run(state).await;
+        // Not even with more of it on its way.
+        client.send(&[query("begin"), query("select 1/0"), query("rollback"), query(state)]).await;
+        drop(client);
+        assert_untouched(&room, &untouched, state).await;
+    }
+}
+
+#[tokio::test]
+async fn named_statements_of_the_protocol_are_nobody_elses() {
+    let (room, untouched) = one_server().await;
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", "select 'left behind'"), sync()]).await;
+    client.leave().await;
+    assert_untouched(&room, &untouched, "a named statement").await;
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", "select 'left behind'"), sync()]).await;
+    drop(client);
+    assert_untouched(&room, &untouched, "a named statement").await;
+}
+
+#[tokio::test]
+async fn a_pinned_session_keeps_its_server_and_others_get_another() {
+    let room = Greenroom::start().servers(2).await;
+    let (pinned, free) = (room.client("catalog").await, room.client("catalog").await);
+    pinned.run("create temp table t (x int)").await;
+    let server = pinned.server_pid().await;
+    for _ in 0..3 {
+        assert_ne!(free.server_pid().await, server);
+        assert_eq!(pinned.server_pid().await, server);
+    }
+}
+
+#[tokio::test]
+async fn every_pin_is_counted_with_plugin_and_reason() {
+    let room = Greenroom::start().auth("trust").await;
+    for state in STATES {
+        let before = room.metrics().await.sum("greenroom_pins_total", &["plugin=\"catalog\""]);
+        let client = room.client("catalog").await;
+        client.run("create table if not exists item (name text); create sequence if not exists ticket").await;
+        client.run(state).await;
+        let metrics = room.metrics().await;
+        assert_eq!(metrics.sum("greenroom_pins_total", &["plugin=\"catalog\"", "reason=\""]), before + 1.0, "{state}");
+        assert_eq!(metrics.sum("greenroom_pinned_sessions", &["plugin=\"catalog\""]), 1.0, "{state}");
+        drop(client);
+        let sessions = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+        eventually("the pin ends with its client", sessions).await;
+    }
+}
+
+#[tokio::test]
+async fn what_ends_with_its_transaction_pins_nothing() {
+    let room = Greenroom::start().servers(2).await;
+    let client = room.client("catalog").await;
+    client.run("create table item (id int)").await;
+    for sql in [
+        "begin; set local work_mem to '77kB'; commit",
+        "begin; select pg_advisory_xact_lock(1); commit",
+        "begin; declare c cursor for select 1; fetch c; commit",
+        "begin; create temp table t (x int) on commit drop; commit",
+        "select version()",
+        "select 'set work_mem to 1', 'listen x' as \"create temp table\" -- set work_mem",
+        "insert into item values (1); update item set id = 2; delete from item",
+    ] {
+        client.run(sql).await;
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 0.0);
+}
