@@ -44,6 +44,7 @@ export class Child {
     const ended = await Promise.race([this.ended, sleep(limitMillis, undefined, { ref: false })]);
     if (!ended) {
       this.endAtOnce();
+      await this.ended;
       throw new Error(`not ended ${limitMillis} ms after ${signal}:\n${this.#said}`);
     }
     return ended;

@@ -84,18 +84,19 @@ class Room {
    * A test that does the same directly and through greenroom, and wants the same answers.
    *
    * `act` is given a plugin of its own (or as many as `plugins` says) and returns what the two sides are compared by. What
-   * Backstage does all day must not pin a session to its server, so a test has to say when it does what may.
+   * Backstage does all day must not pin a session to its server, so a test has to say when it does what may. `todo` says
+   * what greenroom has still to learn before the test can pass.
    */
-  sameOnBothSides(promise, { mayPin = false, plugins, timeout = 30_000 }, act) {
+  sameOnBothSides(promise, { mayPin = false, plugins, timeout = 30_000, todo }, act) {
     const names = Array.from({ length: plugins ?? 1 }, () => `p${++this.#plugins}`);
     const given = all => (plugins === undefined ? all[0] : all);
-    test(promise, { timeout: 2 * timeout }, async t => {
+    test(promise, { timeout: 2 * timeout, todo }, async t => {
       let expected;
       await t.test('directly', { timeout }, async () => {
         const all = await Promise.all(names.map(async name => this.direct(name)));
         expected = { answers: await closing(all, async () => act(given(all))) };
       });
-      await t.test('through greenroom', { timeout }, async () => {
+      await t.test('through greenroom', { timeout, todo }, async () => {
         const all = names.map(name => this.through(name));
         const answers = await closing(all, async () => act(given(all)));
         if (!mayPin) {
@@ -108,9 +109,9 @@ class Room {
   }
 
   /** A test of what only greenroom does; `plugins` are that many plugins of its own. */
-  throughGreenroom(promise, { plugins = 1, timeout = 60_000 }, act) {
+  throughGreenroom(promise, { plugins = 1, timeout = 60_000, todo }, act) {
     const names = Array.from({ length: plugins }, () => `p${++this.#plugins}`);
-    test(promise, { timeout }, async () => {
+    test(promise, { timeout, todo }, async () => {
       const all = names.map(name => this.through(name));
       await closing(all, async () => act(all));
     });

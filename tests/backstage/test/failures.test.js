@@ -124,8 +124,11 @@ here.throughGreenroom('greenroom ends at once when servers are being opened for 
     await sleep(10);
     gone.forEach(client => client.connection.stream.destroy());
     await sleep(10);
-    assert.deepEqual(await here.greenroom.down('SIGTERM', 10_000), { code: 0, signal: null });
-    await here.greenroom.up();
+    try {
+      assert.deepEqual(await here.greenroom.down('SIGTERM', 10_000), { code: 0, signal: null });
+    } finally {
+      await here.greenroom.up();
+    }
   }
 });
 

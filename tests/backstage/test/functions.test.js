@@ -17,9 +17,13 @@ here.sameOnBothSides("a trigger that only computes needs no pin", {}, async plug
   return knex('t').orderBy('id').select();
 });
 
-here.throughGreenroom('more clients than connections are served after one plugin has defined a function with settings', { plugins: 8 }, async plugins => {
-  const first = await plugins[0].client();
-  await first.query("create function quietly() returns void language plpgsql as $$ begin perform set_config('work_mem', '3MB', false); end $$");
+here.throughGreenroom('more clients than connections are served when one plugin has a trigger that updates', { plugins: 8 }, async plugins => {
+  const first = plugins[0].knex();
+  await first.raw('create table t (id int primary key)');
+  await first.raw('create table totals (n int not null)');
+  await first.raw(`create function count_up() returns trigger language plpgsql as
+    $$ begin update totals set n = n + 1; return new; end $$`);
+  await first.raw('create trigger count_up after insert on t for each row execute function count_up()');
   // As Backstage's pools are: each plugin keeps two idle clients.
   const clients = await Promise.all(plugins.flatMap(plugin => [plugin.client(), plugin.client()]));
   for (const client of clients) {
