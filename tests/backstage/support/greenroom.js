@@ -1,0 +1,93 @@
+// The greenroom under test: the real program with a configuration file, on ports of its own.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { Child, freePort } from './process.js';
+
+const BUILT = fileURLToPath(new URL('../../../target/debug/greenroom', import.meta.url));
+const PROGRAM = process.env.GREENROOM ?? BUILT;
+
+/** A running greenroom. */
+export class Greenroom {
+  #directory = mkdtempSync(join(tmpdir(), 'greenroom-config-'));
+  #child;
+
+  /** Starts `greenroom serve`; `settings` are more lines for the key `greenroom`, by name. */
+  static async start({ postgres, login, database, maxServerConnections, settings = {} }) {
+    const greenroom = new Greenroom();
+    greenroom.port = await freePort();
+    greenroom.#httpPort = await freePort();
+    greenroom.#configure({
+      backend: { database: { client: 'pg', connection: { host: '127.0.0.1', port: postgres.port, ...login, database } } },
+      greenroom: {
+        listen: [{ host: '127.0.0.1', port: greenroom.port }],
+        http: { host: '127.0.0.1', port: greenroom.#httpPort },
+        division: 'schema',
+        maxServerConnections,
+        ...settings,
+      },
+    });
+    try {
+      await greenroom.up();
+    } catch (error) {
+      rmSync(greenroom.#directory, { recursive: true, force: true });
+      throw error;
+    }
+    return greenroom;
+  }
+
+  #httpPort;
+
+  /** Starts the program, for the first time or again with the same configuration and ports. */
+  async up() {
+    this.#child = new Child(PROGRAM, ['serve', '--config', join(this.#directory, 'app-config.yaml')]);
+    await this.#child.until(async () => this.#get('/readyz'));
+  }
+
+  /** Ends the program and tells how it ended; SIGTERM drains it. */
+  async down(signal = 'SIGTERM', limitMillis = 40_000) {
+    const child = this.#child;
+    this.#child = undefined;
+    return child?.end(signal, limitMillis);
+  }
+
+  async stop() {
+    try {
+      const ended = await this.down();
+      if (ended && ended.code !== 0) {
+        throw new Error(`greenroom did not end well: ${JSON.stringify(ended)}`);
+      }
+    } finally {
+      rmSync(this.#directory, { recursive: true, force: true });
+    }
+  }
+
+  /** What greenroom logged last, for the message of a failure. */
+  get said() {
+    return this.#child?.said ?? '';
+  }
+
+  /** Why sessions of a plugin kept their server beyond a transaction, and how often. */
+  async pins(plugin) {
+    const samples = (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm);
+    const ofPlugin = [...samples].filter(([, labels]) => labels.includes(`plugin="${plugin}"`));
+    return Object.fromEntries(ofPlugin.map(([, labels, count]) => [/reason="(\w+)"/.exec(labels)[1], Number(count)]));
+  }
+
+  async #get(path) {
+    const answer = await fetch(`http://127.0.0.1:${this.#httpPort}${path}`, { signal: AbortSignal.timeout(5_000) });
+    const body = await answer.text();
+    if (!answer.ok) {
+      throw new Error(`${path} answered ${answer.status}: ${body}`);
+    }
+    return body;
+  }
+
+  #configure(config) {
+    // JSON is YAML, and quotes itself.
+    writeFileSync(join(this.#directory, 'app-config.yaml'), JSON.stringify(config), { mode: 0o600 });
+  }
+}
