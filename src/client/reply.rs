@@ -89,6 +89,16 @@ pub(super) fn prelude_failed() -> Report {
     fatal(sqlstate::CONNECTION_FAILURE, "the connection to PostgreSQL could not be prepared for this session")
 }
 
+/// The session would have been told what another one did to a sequence.
+pub(super) fn sequences_of_a_stranger() -> Report {
+    fatal(
+        sqlstate::SERIALIZATION_FAILURE,
+        "terminating connection: currval() and lastval() cannot be answered on this server",
+    )
+    .detail("They were used for the first time in this database, in the middle of a transaction.")
+    .hint("Repeat the transaction.")
+}
+
 /// Something that cannot be the protocol.
 pub(super) fn protocol_violation(detail: impl Into<String>) -> Report {
     fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message from the client").detail(detail)

@@ -96,7 +96,10 @@ impl Member {
         match kind {
             Kind::Shared => loop {
                 let mut lease = match self.queue(false).await? {
-                    Grant::Shared(borrowed, seat) => Lease::shared(self, borrowed, seat),
+                    Grant::Shared(loan) => {
+                        let (borrowed, seat) = loan.arrived();
+                        Lease::shared(self, borrowed, seat)
+                    }
                     Grant::Room(..) => unreachable!("a shared server was asked for"),
                 };
                 if lease.is_alive() {

@@ -52,11 +52,13 @@ impl Entry {
         pool.all_metrics.closed(reason.as_str());
         tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason = reason.as_str(), "server connection closed");
         self.state.set(ServerState::Closing);
+        // In the middle of a message a goodbye would be part of it.
+        let polite = !matches!(reason, CloseReason::Doubtful | CloseReason::ClientGone | CloseReason::Abandoned);
         let closing = pool.scheduler.closing();
         // Outside a runtime (the process is ending) dropping the socket is all that can be done.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = timeout(self.destroy_timeout, farewell(&mut self.server)).await;
+                let _ = timeout(self.destroy_timeout, farewell(&mut self.server, polite)).await;
                 drop(self);
                 drop(closing);
             });
@@ -65,10 +67,12 @@ impl Entry {
 }
 
 /// Stops what the server may still be doing, says goodbye, and waits for its end of the connection.
-async fn farewell(server: &mut Server) {
+async fn farewell(server: &mut Server, polite: bool) {
     let mut goodbye = Vec::new();
-    message::terminate(&mut goodbye);
-    if server.stream.write_all(&goodbye).await.is_err() || server.stream.flush().await.is_err() {
+    if polite {
+        message::terminate(&mut goodbye);
+    }
+    if server.stream.write_all(&goodbye).await.is_err() || server.stream.shutdown().await.is_err() {
         return;
     }
     let mut nothing = [0; 4096];

@@ -82,14 +82,21 @@ impl Lease {
         if self.is_private() {
             return self.close(CloseReason::Pinned);
         }
+        if self.entry().server.cancel.is_tainted() {
+            return self.close(CloseReason::Doubtful);
+        }
         if self.entry().expires <= now {
             return self.close(CloseReason::Lifetime);
         }
         self.entry().idle_since = now;
         if self.entry().server.cancel.is_cancelling() {
             tokio::spawn(async move {
-                self.entry().server.cancel.clone().settled().await;
-                self.back_to_the_pool();
+                let cancel = Arc::clone(&self.entry().server.cancel);
+                cancel.settled().await;
+                match cancel.is_tainted() {
+                    true => self.close(CloseReason::Doubtful),
+                    false => self.back_to_the_pool(),
+                }
             });
             return;
         }

@@ -14,21 +14,16 @@ use crate::config::PoolLimits;
 use crate::metrics::{ConnectResult, ServerState};
 use crate::server::{CancelTarget, Dress, Server};
 
-/// What a server of ours calls itself until it is dressed for a session.
-const OWN_NAME: &str = "greenroom";
-
 /// Opens a server for the pool. The scheduler has counted its slot.
 pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, OpenError> {
     let startup: &[(&str, &str)] = match pool.schema_division {
-        true => &[("application_name", OWN_NAME), ("search_path", Dress::NOWHERE)],
-        false => &[("application_name", OWN_NAME)],
+        true => &[("application_name", Dress::OWN_NAME), ("search_path", Dress::NOWHERE)],
+        false => &[("application_name", Dress::OWN_NAME)],
     };
     let limits = pool.scheduler.pool_limits(pool.index);
-    let dress = Dress::new(None, OWN_NAME);
+    let dress = Dress::new(None, Dress::OWN_NAME);
     let slot = Slot::counted(Arc::clone(&pool.scheduler));
     let (mut entry, parameters) = open(pool, &limits, startup, dress, slot).await?;
-    let asked = timeout(limits.create_timeout, pool.facts.ask(&mut entry.server)).await;
-    asked.map_err(|_| timed_out(pool, limits.create_timeout))??;
     *pool.parameters.write() = Some(parameters);
     entry.state.set(ServerState::Idle);
     Ok(entry)
@@ -83,7 +78,11 @@ async fn open(
         state,
         destroy_timeout: limits.destroy_timeout,
     };
-    Ok((Box::new(entry), parameters))
+    let mut entry = Box::new(entry);
+    // Whoever changed the database's code without greenroom: it is noticed with the next connection.
+    let asked = timeout(limits.create_timeout, pool.facts.ask(&mut entry.server)).await;
+    asked.map_err(|_| timed_out(pool, limits.create_timeout))??;
+    Ok((entry, parameters))
 }
 
 fn timed_out(pool: &Pool, limit: Duration) -> OpenError {

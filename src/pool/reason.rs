@@ -15,6 +15,8 @@ pub enum CloseReason {
     ClientGone,
     /// PostgreSQL ended it.
     ServerEnded,
+    /// The database got code of its own while it was lent, which may have left anything behind.
+    CodeChanged,
     /// What it said could not be accounted for.
     Doubtful,
     /// A lease was dropped before anybody could say that it was clean.
@@ -25,13 +27,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Idle,
         Self::Lifetime,
         Self::Evicted,
         Self::Pinned,
         Self::ClientGone,
         Self::ServerEnded,
+        Self::CodeChanged,
         Self::Doubtful,
         Self::Abandoned,
         Self::Shutdown,
@@ -46,6 +49,7 @@ impl CloseReason {
             Self::Pinned => "pinned",
             Self::ClientGone => "client_gone",
             Self::ServerEnded => "server_ended",
+            Self::CodeChanged => "code_changed",
             Self::Doubtful => "doubtful",
             Self::Abandoned => "abandoned",
             Self::Shutdown => "shutdown",

@@ -25,9 +25,32 @@ use crate::route::PluginId;
 #[derive(Debug)]
 pub(super) enum Grant {
     /// An idle server of the pool.
-    Shared(Borrowed, Seat),
+    Shared(Loan),
     /// Room for a connection of its own.
     Room(Slot, Seat),
+}
+
+/// An idle server on its way to a waiter; dropped, it goes back.
+#[derive(Debug)]
+pub(super) struct Loan {
+    scheduler: Arc<Scheduler>,
+    pool: usize,
+    lent: Option<(Borrowed, Seat)>,
+}
+
+impl Loan {
+    /// It has arrived.
+    pub(super) fn arrived(mut self) -> (Borrowed, Seat) {
+        self.lent.take().expect("only this and drop take it out")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some((borrowed, seat)) = self.lent.take() {
+            self.scheduler.give_back(self.pool, borrowed, seat);
+        }
+    }
 }
 
 /// What a waiter is told.
@@ -384,7 +407,8 @@ impl Core {
                 true => None,
                 false => self.pools[pool].store.take().map(|borrowed| {
                     self.pools[pool].leased += 1;
-                    Grant::Shared(borrowed, Seat::counted(Arc::clone(scheduler), plugin))
+                    let lent = Some((borrowed, Seat::counted(Arc::clone(scheduler), plugin)));
+                    Grant::Shared(Loan { scheduler: Arc::clone(scheduler), pool, lent })
                 }),
             };
             if let Some(grant) = grant {

@@ -1,6 +1,7 @@
 //! What a cancel request needs to know of a server, and how many are on their way to it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,12 +22,14 @@ pub struct CancelTarget {
     pid: i32,
     secret: Bytes,
     in_flight: watch::Sender<u32>,
+    /// A cancel was given up on its way: it may still arrive at any time.
+    tainted: AtomicBool,
 }
 
 impl CancelTarget {
     /// The target behind a BackendKeyData.
     pub fn new(connector: Arc<Connector>, pid: i32, secret: Bytes) -> Arc<Self> {
-        Arc::new(Self { connector, pid, secret, in_flight: watch::Sender::new(0) })
+        Arc::new(Self { connector, pid, secret, in_flight: watch::Sender::new(0), tainted: AtomicBool::new(false) })
     }
 
     /// The process that serves the connection.
@@ -44,6 +47,11 @@ impl CancelTarget {
     #[inline]
     pub fn is_cancelling(&self) -> bool {
         *self.in_flight.borrow() > 0
+    }
+
+    /// Whether a cancel may still arrive though nobody waits for it: the server must not be lent again.
+    pub fn is_tainted(&self) -> bool {
+        self.tainted.load(Ordering::Acquire)
     }
 
     /// Waits until no cancel is on its way any more.
@@ -66,7 +74,10 @@ impl Cancelling {
     pub async fn send(self) -> Result<(), ConnectError> {
         let target = &self.0;
         let sent = tokio::time::timeout(CANCEL_TIMEOUT, target.connector.send_cancel(target.pid, &target.secret)).await;
-        sent.unwrap_or_else(|_| Err(ConnectError::Lost(std::io::ErrorKind::TimedOut.into())))
+        sent.unwrap_or_else(|_| {
+            target.tainted.store(true, Ordering::Release);
+            Err(ConnectError::Lost(std::io::ErrorKind::TimedOut.into()))
+        })
     }
 }
 

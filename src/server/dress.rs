@@ -25,19 +25,35 @@ impl Dress {
     /// nobody has. What escapes the dress finds nothing and can create nothing, instead of landing in somebody's schema.
     pub const NOWHERE: &str = "\"greenroom: search_path was reset\"";
 
+    /// What a shared server calls itself until it is dressed, and again after a RESET.
+    pub const OWN_NAME: &str = "greenroom";
+
+    /// The statement that sets the search_path.
+    pub fn search_path_sql(&self) -> String {
+        format!("SET search_path TO {}", self.search_path.as_deref().unwrap_or("DEFAULT"))
+    }
+
+    /// The statement that sets the application_name.
+    pub fn application_name_sql(&self) -> String {
+        format!("SET application_name TO {}", quote::literal(&self.application_name))
+    }
+
     /// The dress of a session with this search_path, written as SET takes it.
     pub fn new(search_path: Option<Arc<str>>, application_name: &str) -> Self {
+        let mut dress = Self {
+            search_path,
+            application_name: application_name.into(),
+            path_query: Arc::default(),
+            name_query: Arc::default(),
+        };
         let query = |sql: String| {
             let mut out = Vec::new();
             message::query(&mut out, &sql);
             out.into()
         };
-        Self {
-            path_query: query(format!("SET search_path TO {}", search_path.as_deref().unwrap_or("DEFAULT"))),
-            name_query: query(format!("SET application_name TO {}", quote::literal(application_name))),
-            application_name: application_name.into(),
-            search_path,
-        }
+        dress.path_query = query(dress.search_path_sql());
+        dress.name_query = query(dress.application_name_sql());
+        dress
     }
 
     /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring.

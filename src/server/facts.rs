@@ -9,13 +9,53 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::connection::{QueryError, Server};
 use crate::sql::quote;
 
-/// Words that make a function's body suspect. A superset, as [`crate::sql::scan`] is one for a client's text: `SET` of an
-/// UPDATE is one too many.
-const SUSPECT_IN_FUNCTIONS: &str =
-    r"\m(set|reset|discard|listen|unlisten|prepare|load|execute|create|alter|do|call|temp|temporary|hold)\M";
+/// What makes a function's body suspect: statements at the beginning of a line of thought (`SET` behind an UPDATE is none),
+/// SQL that is put together at run time, and temporary objects.
+const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M";
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
-const SUSPECT_CALLS: &str = r"\m(set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*)\M|pg_temp";
+const SUSPECT_CALLS: &str = r"\m(set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup)\M|pg_temp";
+
+/// Extensions whose functions are known to leave nothing behind, except for those that [`SUSPECT_CALLS`] names.
+const HARMLESS_EXTENSIONS: &[&str] = &[
+    "amcheck",
+    "bloom",
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "cube",
+    "dblink",
+    "dict_int",
+    "dict_xsyn",
+    "earthdistance",
+    "fuzzystrmatch",
+    "hstore",
+    "intarray",
+    "isn",
+    "lo",
+    "ltree",
+    "moddatetime",
+    "pageinspect",
+    "pg_buffercache",
+    "pg_freespacemap",
+    "pg_prewarm",
+    "pg_stat_statements",
+    "pg_trgm",
+    "pg_visibility",
+    "pgcrypto",
+    "pgrowlocks",
+    "pgstattuple",
+    "plpgsql",
+    "seg",
+    "sslinfo",
+    "tablefunc",
+    "tsm_system_rows",
+    "tsm_system_time",
+    "unaccent",
+    "uuid-ossp",
+    "vector",
+    "xml2",
+];
 
 /// What is known of one physical database, shared by everybody who serves it.
 #[derive(Debug, Default)]
@@ -25,6 +65,10 @@ pub struct DatabaseFacts {
     /// Somebody has read a sequence's last value: what a session left of it must not be there for the next.
     sequences_read: AtomicBool,
 }
+
+/// What was known at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FactsSnapshot(u64);
 
 /// What the database's own code may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +93,18 @@ impl DatabaseFacts {
             1 => Code::Harmless,
             _ => Code::Stateful,
         }
+    }
+
+    /// What is known now, to be compared later.
+    #[inline]
+    pub fn snapshot(&self) -> FactsSnapshot {
+        FactsSnapshot(self.state.load(Ordering::Acquire))
+    }
+
+    /// Whether the database's code was harmless then, and has not changed since.
+    #[inline]
+    pub fn is_still(&self, then: FactsSnapshot) -> bool {
+        self.snapshot() == then && self.code() == Code::Harmless
     }
 
     /// The database's code may have changed.
@@ -91,26 +147,57 @@ impl DatabaseFacts {
 
 /// Reads only catalogs that every role may read, with every name qualified: no search_path can bend it.
 fn question() -> String {
-    let functions = quote::literal(&format!(r"{SUSPECT_IN_FUNCTIONS}|{SUSPECT_CALLS}|\mnextval\M"));
+    let statements = quote::literal(&format!(r"{SUSPECT_STATEMENTS}|{SUSPECT_CALLS}|\mnextval\M"));
     let calls_or_nextval = quote::literal(&format!(r"{SUSPECT_CALLS}|\mnextval\M"));
     let calls = quote::literal(SUSPECT_CALLS);
-    format!(
-        r"SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-  WHERE p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
-    AND p.prokind <> 'a'
-    AND CASE WHEN l.lanname IN ('sql', 'plpgsql')
-          THEN CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END ~* {functions}
-          ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-            WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e') END)
-OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-  WHERE c.relnamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
-    AND pg_catalog.pg_get_ruledef(r.oid) ~* {calls_or_nextval})
-OR EXISTS (SELECT FROM pg_catalog.pg_attrdef a WHERE pg_catalog.pg_get_expr(a.adbin, a.adrelid) ~* {calls})
-OR EXISTS (SELECT FROM pg_catalog.pg_constraint k
-  WHERE k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) ~* {calls})
-OR EXISTS (SELECT FROM pg_catalog.pg_policy y WHERE pg_catalog.concat(
-  pg_catalog.pg_get_expr(y.polqual, y.polrelid), pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* {calls})"
-    )
+    let extensions = HARMLESS_EXTENSIONS.iter().map(|name| quote::literal(name)).collect::<Vec<_>>().join(", ");
+    let system = "('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)";
+    let conditions = [
+        // Functions and procedures: by their body if it can be read, and by what their arguments default to. One in C may do
+        // anything, unless its extension is known.
+        format!(
+            "FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+             WHERE p.pronamespace NOT IN {system} AND p.prokind <> 'a'
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+               WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
+               AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname IN ({extensions}))
+             AND (pg_catalog.pg_get_function_arguments(p.oid) ~* {calls_or_nextval}
+               OR CASE WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN true
+                  WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ~* {calls_or_nextval}
+                  ELSE p.prosrc ~* {statements} END)"
+        ),
+        // Aggregates and operators over functions of PostgreSQL's own.
+        format!(
+            "FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc p ON p.oid = a.aggfnoid
+             JOIN pg_catalog.pg_proc f ON f.oid IN (a.aggtransfn, a.aggfinalfn)
+             WHERE p.pronamespace NOT IN {system} AND f.proname ~* {calls_or_nextval}"
+        ),
+        format!(
+            "FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc f ON f.oid = o.oprcode
+             WHERE o.oprnamespace NOT IN {system} AND f.proname ~* {calls_or_nextval}"
+        ),
+        // Views and rules.
+        format!(
+            "FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+             WHERE c.relnamespace NOT IN {system} AND pg_catalog.pg_get_ruledef(r.oid) ~* {calls_or_nextval}"
+        ),
+        // Defaults: nextval is what every serial column has; it leaves what only currval and lastval can see.
+        format!("FROM pg_catalog.pg_attrdef a WHERE pg_catalog.pg_get_expr(a.adbin, a.adrelid) ~* {calls}"),
+        format!("FROM pg_catalog.pg_type t WHERE t.typdefault ~* {calls}"),
+        format!(
+            "FROM pg_catalog.pg_constraint k WHERE k.contype = 'c'
+             AND pg_catalog.pg_get_constraintdef(k.oid) ~* {calls_or_nextval}"
+        ),
+        format!(
+            "FROM pg_catalog.pg_trigger g WHERE NOT g.tgisinternal AND pg_catalog.pg_get_triggerdef(g.oid) ~* {calls}"
+        ),
+        format!(
+            "FROM pg_catalog.pg_policy y WHERE pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid),
+             pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* {calls_or_nextval}"
+        ),
+    ];
+    let conditions: Vec<_> = conditions.into_iter().map(|condition| format!("EXISTS (SELECT {condition})")).collect();
+    format!("SELECT {}", conditions.join("\nOR "))
 }
 
 #[cfg(test)]

@@ -28,4 +28,4 @@ pub use cancel_target::{CancelTarget, Cancelling};
 pub use connect::{ConnectError, Connected, Connector};
 pub use connection::{QueryError, Row, Server};
 pub use dress::Dress;
-pub use facts::{Code, DatabaseFacts};
+pub use facts::{Code, DatabaseFacts, FactsSnapshot};

@@ -79,22 +79,21 @@ impl Queue {
         self.drop_copy_ends();
     }
 
-    /// One statement of a simple query ended: the COPY data sent for it, if any, has been taken.
-    #[inline]
-    pub fn one_of_several_ended(&mut self) {
-        if self.0.len() > 1 && self.0[1] == Asked::CopyEnd {
-            self.0.remove(1);
+    /// A COPY of the simple query in front has taken its data: the end of the data, if it was sent already, is answered.
+    pub fn copy_in_ended(&mut self) {
+        if let Some(end) = self.0.iter().position(|asked| *asked == Asked::CopyEnd) {
+            self.0.remove(end);
         }
+    }
+
+    /// Whether the answer ends with ReadyForQuery without anything more from the client.
+    pub fn ends_by_itself(&self) -> bool {
+        self.0.iter().rev().find(|asked| **asked != Asked::CopyEnd).is_some_and(|asked| asked.ends_with_ready())
     }
 
     /// Our own queries go ahead of everything.
     pub fn put_prelude_first(&mut self, cycles: u32) {
         (0..cycles).for_each(|_| self.0.push_front(Asked::Prelude));
-    }
-
-    /// Whether what was asked first replaces the server's unnamed statement, whatever happens.
-    pub fn begins_by_replacing_unnamed(&self) -> bool {
-        matches!(self.front(), Some(Asked::Query | Asked::Parse { unnamed: true, .. }))
     }
 
     /// ReadyForQuery came: everything up to what it ends is answered. `None` if nothing was to be ended.

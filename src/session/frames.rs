@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::pin::PinReason;
-use super::{Passing, Session};
+use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Frontend, body};
 use crate::sql::{Effect, Effects, Scanner, scan};
@@ -29,11 +29,12 @@ impl Session {
         let (tag, body) = (Frontend(frame[0]), &frame[HEADER_BYTES..]);
         match self.admit(tag) {
             Some(verdict) => return verdict,
-            None if self.copying_in => return self.during_copy(tag),
+            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag),
             None => {}
         }
         match tag {
             Frontend::QUERY => {
+                self.begins(is_plain_query(body));
                 self.read_text(body::cstr(body).map_or(body, |(text, _)| text), false);
                 self.ask_query()
             }
@@ -41,6 +42,7 @@ impl Session {
                 let (name, rest) = body::cstr(body).unwrap_or((body, b""));
                 self.read_text(body::cstr(rest).map_or(rest, |(text, _)| text), !name.is_empty());
                 if name.is_empty() {
+                    self.begins(is_plain_parse(body));
                     self.unnamed.parse(frame);
                 }
                 self.ask_parse(name)
@@ -56,7 +58,7 @@ impl Session {
         self.passing = None;
         match self.admit(tag) {
             Some(verdict) => return verdict,
-            None if self.copying_in => return self.during_copy(tag),
+            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag),
             None => {}
         }
         match tag {
@@ -119,11 +121,12 @@ impl Session {
     fn during_copy(&mut self, tag: Frontend) -> Verdict {
         match tag {
             Frontend::COPY_DONE | Frontend::COPY_FAIL => {
-                self.copying_in = false;
+                self.copy_in = CopyIn::Ending;
                 self.queue.push_copy_end();
             }
-            // The server ignores these two while it takes data, and anything else is its error to tell.
-            _ => {}
+            Frontend::COPY_DATA | Frontend::FLUSH | Frontend::SYNC => {}
+            // The server's error to tell; what it makes of what follows is anybody's guess.
+            _ => self.doubtful = true,
         }
         Verdict::Forward
     }
@@ -134,9 +137,18 @@ impl Session {
         Verdict::Forward
     }
 
+    /// The first thing asked of a server decides whether a stranger's unnamed statement can still be there.
+    fn begins(&mut self, replaces_unnamed: bool) {
+        if self.queue.is_empty() {
+            self.replaces_unnamed = replaces_unnamed;
+        }
+    }
+
     fn ask_query(&mut self) -> Verdict {
         self.queries += 1;
         self.batch_is_open = false;
+        self.unnamed_effects = Effects::NONE;
+        self.unnamed.query_asked();
         self.queue.push(Asked::Query);
         Verdict::Forward
     }
@@ -156,7 +168,12 @@ impl Session {
         match tag {
             Frontend::BIND => {
                 let statement = body::cstr(body).and_then(|(_, rest)| body::cstr(rest));
-                let verdict = self.supply_unnamed(statement.is_none_or(|(name, _)| name.is_empty()));
+                let unnamed = statement.is_none_or(|(name, _)| name.is_empty());
+                if unnamed {
+                    self.effects.extend(self.unnamed_effects);
+                    self.cycle_effects.extend(self.unnamed_effects);
+                }
+                let verdict = self.supply_unnamed(unnamed);
                 self.queue.push(Asked::Bind);
                 verdict
             }
@@ -176,6 +193,7 @@ impl Session {
             }
             Frontend::FUNCTION_CALL => {
                 self.queries += 1;
+                self.batch_is_open = false;
                 // What is called is a number: nobody can tell what it leaves behind.
                 self.leaves([Effect::Procedural].into_iter().collect(), false);
                 self.queue.push(Asked::Call);
@@ -203,9 +221,7 @@ impl Session {
         if !uses_unnamed || self.unnamed.missing().is_none() {
             return Verdict::Forward;
         }
-        // What it may leave behind was noted when it was parsed, in a transaction that is over; code is all that could
-        // matter to others and was not a reason to keep the server.
-        self.effects.insert(Effect::Code);
+        self.begins(true);
         self.queue.push(Asked::Parse { unnamed: true, ours: true });
         Verdict::ForwardAfterInjection
     }
@@ -219,22 +235,39 @@ impl Session {
     #[inline]
     fn read_text(&mut self, text: &[u8], named: bool) {
         let effects = scan(text, self.quoting);
-        if !effects.is_empty() {
+        if !effects.is_empty() || !self.unnamed_effects.is_empty() {
             self.leaves(effects, named);
         }
     }
 
-    /// Notes what a text may leave behind; that of a named statement whenever it is executed.
+    /// Notes what a text may leave behind: now, and whenever the statement is executed again.
     fn leaves(&mut self, mut effects: Effects, named: bool) {
-        match named {
-            true => self.lasting_effects.extend(effects),
-            false => self.effects.extend(effects),
+        if named {
+            self.lasting_effects.extend(effects);
+        } else {
+            self.unnamed_effects = effects;
         }
+        self.effects.extend(effects);
+        self.cycle_effects.extend(effects);
         effects.remove(Effect::Code);
         if let Some(effect) = effects.iter().next() {
             self.pin_for(PinReason::Statement(effect));
         }
     }
+}
+
+/// Whether a Query is whole and of one encoding only: PostgreSQL will drop the unnamed statement before anything can fail.
+#[inline]
+fn is_plain_query(body: &[u8]) -> bool {
+    matches!(body.split_last(), Some((0, text)) if text.is_ascii() && memchr::memchr(0, text).is_none())
+}
+
+/// The same of a Parse of the unnamed statement: an empty name, the text, and as many types as it says.
+#[inline]
+fn is_plain_parse(body: &[u8]) -> bool {
+    let Some((text, types)) = body.get(1..).and_then(body::cstr) else { return false };
+    let Some((count, types)) = types.split_first_chunk::<2>() else { return false };
+    text.is_ascii() && types.len() == 4 * usize::from(u16::from_be_bytes(*count))
 }
 
 /// Whether the body of a Describe or Close names the unnamed prepared statement.

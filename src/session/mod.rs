@@ -36,8 +36,14 @@ pub struct Session {
     pin: Option<PinReason>,
     /// A frame larger than the buffer is passing through; its text is read in pieces.
     passing: Option<Passing>,
-    /// The server waits for COPY data and ignores Flush and Sync.
-    copying_in: bool,
+    /// Whether a COPY takes data, and from whom the next move is.
+    copy_in: CopyIn,
+    /// What was asked first replaces the server's unnamed statement, whatever becomes of it.
+    replaces_unnamed: bool,
+    /// What the unnamed statement may leave behind when it is executed.
+    unnamed_effects: Effects,
+    /// What was asked since the last ReadyForQuery may leave behind.
+    cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
     batch_is_open: bool,
     /// An error ended a batch whose Sync has not come yet: the server ignores everything up to it.
@@ -47,6 +53,17 @@ pub struct Session {
     /// Something was answered that was not asked, or cannot be told: the server must not be used again.
     doubtful: bool,
     queries: u32,
+}
+
+/// Where a COPY ... FROM STDIN stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyIn {
+    /// None runs.
+    No,
+    /// The server takes data and ignores Flush and Sync.
+    Taking,
+    /// The end of its data has been sent.
+    Ending,
 }
 
 /// Encodings of clients with ASCII bytes inside of characters (PostgreSQL, "Supported Character Sets"), as it reports them.
@@ -70,7 +87,10 @@ impl Session {
             lasting_effects: Effects::NONE,
             pin: None,
             passing: None,
-            copying_in: false,
+            copy_in: CopyIn::No,
+            replaces_unnamed: false,
+            unnamed_effects: Effects::NONE,
+            cycle_effects: Effects::NONE,
             batch_is_open: false,
             skipping: false,
             discarding: false,
@@ -87,7 +107,7 @@ impl Session {
     /// Whether everything that was asked has been answered.
     #[inline]
     pub fn is_settled(&self) -> bool {
-        self.queue.is_empty() && !self.copying_in && !self.batch_is_open
+        self.queue.is_empty() && self.copy_in == CopyIn::No && !self.batch_is_open
     }
 
     /// Whether every answer has come and the next move is the client's, perhaps in the middle of a batch.
@@ -131,8 +151,25 @@ impl Session {
     /// Whether the first thing asked of a fresh server would find the unnamed statement of whoever had it before.
     ///
     /// A simple query and a Parse of the unnamed statement replace it; anything else must be preceded by a query of ours.
+    ///
+    /// PostgreSQL converts a text before it drops the old statement: only one that is whole and plain ASCII surely does.
     pub fn needs_blank_server(&self) -> bool {
-        !self.queue.begins_by_replacing_unnamed()
+        !self.replaces_unnamed
+    }
+
+    /// Whether the server will say ReadyForQuery without anything more from the client.
+    pub fn ends_by_itself(&self) -> bool {
+        self.queue.ends_by_itself() && self.copy_in != CopyIn::Taking && !self.batch_is_open && self.passing.is_none()
+    }
+
+    /// What was asked since the last call may leave behind.
+    pub fn take_cycle_effects(&mut self) -> Effects {
+        std::mem::replace(&mut self.cycle_effects, self.lasting_effects)
+    }
+
+    /// A simple query of ours has ended the server's unnamed statement.
+    pub fn unnamed_left_server(&mut self) {
+        self.unnamed.leave_server();
     }
 
     /// The answers to `cycles` simple queries of ours come before any other and are for nobody else.
@@ -150,7 +187,9 @@ impl Session {
     /// The lease ended and its server is gone or another's.
     pub fn lease_ended(&mut self) {
         self.effects = Effects::NONE;
+        self.cycle_effects = Effects::NONE;
         self.doubtful = false;
+        self.replaces_unnamed = false;
         self.unnamed.leave_server();
     }
 

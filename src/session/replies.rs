@@ -1,7 +1,7 @@
 //! Whose answer a server's frame is.
 
-use super::Session;
 use super::asked::Asked;
+use super::{CopyIn, PinReason, Session};
 use crate::protocol::Backend;
 use crate::protocol::tag::TxStatus;
 
@@ -43,8 +43,11 @@ impl Session {
             Backend::COMMAND_COMPLETE | Backend::EMPTY_QUERY | Backend::PORTAL_SUSPENDED => {
                 if self.queue.front() == Some(Asked::Execute) {
                     self.queue.pop();
-                } else {
-                    self.queue.one_of_several_ended();
+                } else if self.copy_in == CopyIn::Ending {
+                    self.queue.copy_in_ended();
+                }
+                if tag == Backend::COMMAND_COMPLETE {
+                    self.copy_in = CopyIn::No;
                 }
             }
             Backend::ROW_DESCRIPTION | Backend::NO_DATA if self.queue.front() == Some(Asked::Describe) => {
@@ -58,7 +61,9 @@ impl Session {
                 }
                 self.answered(|asked| matches!(asked, Asked::Close { .. }));
             }
-            Backend::COPY_IN => self.copying_in = !self.queue.copy_in_began(),
+            Backend::COPY_IN => {
+                self.copy_in = if self.queue.copy_in_began() { CopyIn::Ending } else { CopyIn::Taking };
+            }
             Backend::COPY_BOTH => self.doubtful = true,
             Backend::ERROR => self.error(),
             _ => {}
@@ -91,12 +96,18 @@ impl Session {
                 }
             }
         }
+        if let Some(PinReason::Statement(_) | PinReason::PreparedStatement | PinReason::DatabaseCode) = self.pin {
+            // What was to be kept never came about.
+            self.pin = None;
+        }
         self.discarding = in_batch;
-        self.copying_in = false;
+        self.copy_in = CopyIn::No;
         self.skipping = false;
         self.batch_is_open = false;
         self.unnamed.forget_pending();
         self.effects = crate::sql::Effects::NONE;
+        self.cycle_effects = crate::sql::Effects::NONE;
+        self.replaces_unnamed = false;
         failures
     }
 
@@ -120,7 +131,8 @@ impl Session {
             Some(_) => {}
             None => self.doubtful = true,
         }
-        self.copying_in = false;
+        self.copy_in = CopyIn::No;
+        self.skipping = false;
         match status.and_then(TxStatus::from_byte) {
             Some(status) => Reply::Ready(status),
             None => Reply::Broken,
@@ -151,9 +163,9 @@ impl Session {
     }
 
     fn error(&mut self) {
-        if self.copying_in {
+        if self.copy_in != CopyIn::No {
             // Which of the Syncs around the data the server has seen as one cannot be told.
-            self.copying_in = false;
+            self.copy_in = CopyIn::No;
             self.doubtful = true;
         }
         match self.queue.front() {

@@ -22,6 +22,8 @@ pub struct Unnamed {
     live: Option<Range<usize>>,
     /// The leased server has the client's.
     on_server: bool,
+    /// A simple query is on its way that will end it.
+    ending: bool,
 }
 
 impl Unnamed {
@@ -33,6 +35,7 @@ impl Unnamed {
 
     /// A Parse of it begins; its bytes follow through [`Self::extend`].
     pub fn begin(&mut self) {
+        self.ending = false;
         if self.pending.is_empty() && self.live.is_none() {
             self.arena.clear();
         }
@@ -71,16 +74,23 @@ impl Unnamed {
         self.pending.pop_front();
     }
 
+    /// A simple query is on its way: whatever comes behind it finds no statement.
+    pub fn query_asked(&mut self) {
+        self.ending = true;
+    }
+
     /// What is on its way will never arrive.
     pub fn forget_pending(&mut self) {
         self.pending.clear();
         self.on_server = false;
+        self.ending = false;
         self.compact();
     }
 
     /// A simple query or a Close ended it.
     pub fn drop_live(&mut self) {
         self.live = None;
+        self.ending = false;
         self.compact();
     }
 
@@ -92,7 +102,7 @@ impl Unnamed {
     /// The Parse that the leased server lacks, if the client has a statement and the server does not have it yet.
     pub fn missing(&self) -> Option<&[u8]> {
         // One on its way will be there by then, or what needs it is skipped with it.
-        if self.on_server || !self.pending.is_empty() {
+        if self.on_server || self.ending || !self.pending.is_empty() {
             return None;
         }
         self.live.clone().map(|range| &self.arena[range])
@@ -108,18 +118,20 @@ impl Unnamed {
         self.arena.capacity()
     }
 
+    /// Drops the bytes that nothing needs any more from the front of the arena; while more is on its way, only now and
+    /// then.
     fn compact(&mut self) {
-        if !self.pending.is_empty() {
+        let kept = self.live.iter().chain(&self.pending).filter(|range| range.start < range.end);
+        let (first, last) =
+            kept.fold((usize::MAX, 0), |(first, last), range| (first.min(range.start), last.max(range.end)));
+        if !self.pending.is_empty() && first < IDLE_BYTES {
             return;
         }
-        match self.live.clone() {
-            Some(range) => {
-                let len = range.len();
-                self.arena.copy_within(range, 0);
-                self.arena.truncate(len);
-                self.live = Some(0..len);
-            }
-            None => self.arena.clear(),
+        let first = first.min(self.arena.len());
+        self.arena.truncate(last.max(first));
+        self.arena.drain(..first);
+        for range in self.live.iter_mut().chain(&mut self.pending).filter(|range| range.start < range.end) {
+            *range = range.start - first..range.end - first;
         }
         if self.arena.capacity() > IDLE_BYTES && self.arena.len() < IDLE_BYTES {
             self.arena.shrink_to(IDLE_BYTES);

@@ -68,8 +68,14 @@ enum Open {
     Set,
     /// SET SESSION.
     SetSession,
+    /// SET LOCAL: what is set ends with the transaction, except for what the next word may name.
+    SetLocal,
+    /// SET LOCAL name, SET TRANSACTION, SET CONSTRAINTS: a dot makes it a setting of an extension.
+    Scope,
     /// PREPARE: TRANSACTION or a name.
     Prepare,
+    /// PREPARE TRANSACTION: a literal follows, or it was a name.
+    PrepareTransaction,
 }
 
 /// Collects the effects of one text that arrives in pieces.
@@ -179,6 +185,7 @@ impl Scanner {
         }
         let place = match byte {
             b'\'' => {
+                self.literal_follows();
                 let escapes = self.quoting == Quoting::Backslash || self.continues_escapes;
                 Place::String { escapes }
             }
@@ -198,7 +205,7 @@ impl Scanner {
                 Place::Between
             }
             _ => {
-                self.statement.previous = None;
+                self.punctuation(byte);
                 Place::Between
             }
         };
@@ -215,7 +222,13 @@ impl Scanner {
         let Some(&next) = piece.get(end) else { return end };
         let prefix = if self.length == 1 { self.word[0] } else { 0 };
         if next == b'\'' {
-            // E'...' has escapes; N'...', B'...' and X'...' are read like a plain one.
+            // E'...' has escapes; N'...', B'...' and X'...' are read like a plain one. Any other word stands for itself.
+            if matches!(prefix, b'e' | b'n' | b'b' | b'x') {
+                self.settle(None);
+            } else {
+                self.end_word(false);
+                self.literal_follows();
+            }
             let escapes = prefix == b'e' || (self.quoting == Quoting::Backslash && !matches!(prefix, b'b' | b'x'));
             return self.go(Place::String { escapes }, end + 1);
         }
@@ -330,14 +343,40 @@ impl Scanner {
         }
     }
 
+    /// A literal is about to begin.
+    fn literal_follows(&mut self) {
+        if self.statement.open == Open::PrepareTransaction {
+            self.statement.open = Open::Nothing;
+        }
+    }
+
+    /// A character that is no part of a word, a literal or a comment.
+    fn punctuation(&mut self, byte: u8) {
+        self.statement.previous = None;
+        match self.statement.open {
+            Open::SetLocal | Open::Scope if byte == b'.' => {
+                // A setting of an extension stays known, if only as an empty one.
+                self.effects.insert(Effect::Settings);
+                self.statement.open = Open::Nothing;
+            }
+            Open::Scope => self.statement.open = Open::Nothing,
+            Open::PrepareTransaction => self.settle(None),
+            _ => {}
+        }
+    }
+
     /// A word came that is no keyword (or a literal): what SET and PREPARE left open is decided.
     fn settle(&mut self, previous: Option<Key>) {
         match self.statement.open {
             Open::Nothing => {}
             Open::Set | Open::SetSession => self.effects.insert(Effect::Settings),
-            Open::Prepare => self.effects.insert(Effect::Prepare),
+            Open::Prepare | Open::PrepareTransaction => self.effects.insert(Effect::Prepare),
+            Open::SetLocal | Open::Scope => {}
         }
-        self.statement.open = Open::Nothing;
+        self.statement.open = match self.statement.open {
+            Open::SetLocal => Open::Scope,
+            _ => Open::Nothing,
+        };
         self.statement.started = true;
         self.statement.previous = previous;
     }
@@ -349,8 +388,23 @@ impl Scanner {
                 return;
             }
             // These end with the transaction.
-            (Open::Set, Key::Local | Key::Transaction | Key::Constraints) | (Open::Prepare, Key::Transaction) => {
-                self.statement.open = Open::Nothing;
+            (Open::Set, Key::Local) => {
+                self.statement.open = Open::SetLocal;
+                return;
+            }
+            (Open::Set, Key::Transaction | Key::Constraints) => {
+                self.statement.open = Open::Scope;
+                return;
+            }
+            (Open::Prepare, Key::Transaction) => {
+                self.statement.open = Open::PrepareTransaction;
+                return;
+            }
+            // Tables made while pg_temp comes first are temporary; the seed has no value to go back to.
+            (Open::SetLocal, Key::SearchPath | Key::Seed) => {
+                let effect = if key == Key::Seed { Effect::Random } else { Effect::Temporary };
+                self.effects.insert(effect);
+                self.statement.open = Open::Scope;
                 return;
             }
             (Open::Set | Open::SetSession, Key::Role | Key::Authorization) => {
@@ -398,6 +452,9 @@ impl Scanner {
     }
 
     fn end_statement(&mut self) {
+        if self.statement.open == Open::PrepareTransaction {
+            self.settle(None);
+        }
         if self.statement.temporary && !self.statement.on_commit_drop {
             self.effects.insert(Effect::Temporary);
         }
@@ -437,10 +494,13 @@ mod tests {
             "BEGIN;",
             "COMMIT;",
             "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY;",
-            "SET LOCAL search_path TO x",
+            "SET LOCAL work_mem TO '1MB'",
+            "SET LOCAL TIME ZONE 'UTC'",
+            "SET LOCAL ROLE x",
             "SET TRANSACTION READ ONLY",
             "set constraints all deferred",
             "PREPARE TRANSACTION 'x'",
+            "PREPARE TRANSACTION'x'",
             "select pg_advisory_xact_lock(1)",
             "select pg_notify($1, $2)",
             "CREATE TEMP TABLE documents_to_insert (a int) ON COMMIT DROP",
@@ -490,6 +550,22 @@ mod tests {
             ("select setseed(0.5)", Effect::Random),
             ("load 'x'", Effect::Load),
             ("do $$ begin perform 1; end $$", Effect::Procedural),
+            ("DO'BEGIN PERFORM 1; END'", Effect::Procedural),
+            ("do language plpgsql 'begin end'", Effect::Procedural),
+            ("LOAD'x'", Effect::Load),
+            ("SET local.x = 1", Effect::Settings),
+            ("SET transaction . x = 1", Effect::Settings),
+            ("set constraints/**/.x = 1", Effect::Settings),
+            ("SET LOCAL app.tenant = 'x'", Effect::Settings),
+            ("SET LOCAL \"app\".tenant = 'x'", Effect::Settings),
+            ("SET LOCAL search_path TO 'pg_temp'", Effect::Temporary),
+            ("SET LOCAL \"search_path\" TO 'pg_temp'", Effect::Temporary),
+            ("SET LOCAL SCHEMA 'pg_temp'", Effect::Temporary),
+            ("SET LOCAL seed = 0.5", Effect::Random),
+            ("PREPARE transaction AS select 1", Effect::Prepare),
+            ("PREPARE transaction(int) AS select 1", Effect::Prepare),
+            ("select pg_create_logical_replication_slot('x', 'y', true)", Effect::Procedural),
+            ("select * from crosstab4('select 1')", Effect::Procedural),
             ("call p()", Effect::Procedural),
             ("select query_to_xml('select 1', true, true, '')", Effect::Procedural),
             ("select U&\"\\0073et_config\"('a', 'b', false)", Effect::Unreadable),

@@ -3,7 +3,7 @@
 use super::effects::Effect;
 
 /// The longest word that means anything here, in bytes. Longer ones are cut, and match nothing but a prefix.
-pub(super) const LONGEST: usize = 28;
+pub(super) const LONGEST: usize = 40;
 
 /// What a word may mean, given whether it begins a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub(super) enum Key {
     Commit,
     /// FUNCTION, VIEW, RULE, ...: code of the database's own.
     CodeObject,
+    /// search_path, and its other name SCHEMA: SET LOCAL of it can make tables temporary.
+    SearchPath,
+    /// seed: SET LOCAL of it outlives the transaction.
+    Seed,
 }
 
 /// Names of functions that leave something behind, and of those that run a string as SQL.
@@ -68,11 +72,22 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"cursor_to_xml", Effect::Procedural),
     (b"ts_stat", Effect::Procedural),
     (b"ts_rewrite", Effect::Procedural),
-    (b"crosstab", Effect::Procedural),
     (b"connectby", Effect::Procedural),
     (b"xpath_table", Effect::Procedural),
+    (b"pg_backup_start", Effect::Procedural),
+    (b"pg_start_backup", Effect::Procedural),
+];
+
+/// What the names of families of such functions begin with.
+const FAMILIES: &[(&[u8], Effect)] = &[
+    (b"pg_temp", Effect::Temporary),
+    (b"crosstab", Effect::Procedural),
     (b"dblink_connect", Effect::Procedural),
-    (b"dblink_connect_u", Effect::Procedural),
+    (b"pg_replication_origin_session", Effect::Procedural),
+    (b"pg_create_physical_replication", Effect::Procedural),
+    (b"pg_create_logical_replication", Effect::Procedural),
+    (b"pg_copy_physical_replication", Effect::Procedural),
+    (b"pg_copy_logical_replication", Effect::Procedural),
 ];
 
 const KEYS: &[(&[u8], Key)] = &[
@@ -119,6 +134,9 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"transform", Key::CodeObject),
     (b"type", Key::CodeObject),
     (b"domain", Key::CodeObject),
+    (b"search_path", Key::SearchPath),
+    (b"schema", Key::SearchPath),
+    (b"seed", Key::Seed),
 ];
 
 /// For each first letter, the lengths (one bit each) at which a word of interest exists: rules most words out at once.
@@ -127,35 +145,48 @@ const LENGTHS: [u32; 26] = {
     let mut i = 0;
     while i < FUNCTIONS.len() {
         let word = FUNCTIONS[i].0;
-        table[(word[0] - b'a') as usize] |= 1 << word.len();
+        table[(word[0] - b'a') as usize] |= 1 << bit(word.len());
+        i += 1;
+    }
+    let mut i = 0;
+    while i < FAMILIES.len() {
+        // Every length from the family's name on.
+        let word = FAMILIES[i].0;
+        table[(word[0] - b'a') as usize] |= u32::MAX << bit(word.len());
         i += 1;
     }
     let mut i = 0;
     while i < KEYS.len() {
         let word = KEYS[i].0;
-        table[(word[0] - b'a') as usize] |= 1 << word.len();
+        table[(word[0] - b'a') as usize] |= 1 << bit(word.len());
         i += 1;
     }
     table
 };
 
-/// Whether a word of this length (capped at [`LONGEST`]) that begins with this letter (either case) can matter.
+/// The bit of a length; the last one stands for every longer word.
+const fn bit(len: usize) -> usize {
+    if len < 31 { len } else { 31 }
+}
+
+/// Whether a word of this length that begins with this letter (either case) can matter.
 #[inline]
 pub(super) fn may_matter(first: u8, len: usize) -> bool {
     let letter = (first | 0x20).wrapping_sub(b'a') as usize;
-    letter < 26 && (LENGTHS[letter] & (1 << len.min(LONGEST)) != 0 || (letter == 15 && len >= 7))
+    letter < 26 && LENGTHS[letter] & (1 << bit(len)) != 0
 }
 
 /// What `word` (lower case) may mean. A quoted name is never a keyword.
 pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
-    if word.starts_with(b"pg_temp") {
-        return Word::Leaves(Effect::Temporary);
+    if let Some((_, effect)) = FAMILIES.iter().find(|(name, _)| word.starts_with(name)) {
+        return Word::Leaves(*effect);
     }
     if let Some((_, effect)) = FUNCTIONS.iter().find(|(name, _)| *name == word) {
         return Word::Leaves(*effect);
     }
     match KEYS.iter().find(|(name, _)| *name == word) {
-        Some((_, key)) if !quoted => Word::Key(*key),
+        // Settings have their name in quotes as well.
+        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed) => Word::Key(*key),
         _ => Word::Plain,
     }
 }
@@ -166,8 +197,11 @@ mod tests {
 
     #[test]
     fn every_word_of_interest_passes_the_length_table() {
-        for word in FUNCTIONS.iter().map(|f| f.0).chain(KEYS.iter().map(|k| k.0)).chain([&b"pg_temp"[..], b"pg_temp_3"])
-        {
+        for word in FUNCTIONS.iter().map(|f| f.0).chain(KEYS.iter().map(|k| k.0)).chain([
+            &b"pg_temp"[..],
+            b"pg_temp_3",
+            b"crosstab4",
+        ]) {
             assert!(may_matter(word[0], word.len()), "{}", String::from_utf8_lossy(word));
             assert!(may_matter(word[0].to_ascii_uppercase(), word.len()));
             assert!(word.len() < LONGEST);

@@ -52,6 +52,10 @@ impl Relay<'_> {
                 Reply::Forward => down.pass(len),
                 Reply::Swallow => down.discard(len),
                 Reply::Broken => return Flow::Break(Ending::Told(reply::server_lost())),
+                Reply::PreludeFailed if self.server_said_farewell => {
+                    down.pass(len);
+                    return Flow::Break(Ending::Silent);
+                }
                 Reply::PreludeFailed => {
                     tracing::error!(plugin = &*self.metrics.name, "a server could not be prepared for a session");
                     return Flow::Break(Ending::Told(reply::prelude_failed()));

@@ -55,9 +55,7 @@ impl Relay<'_> {
         if code == Code::Stateful {
             self.session.pin_for(PinReason::DatabaseCode);
         }
-        if self.session.effects().contains(Effect::SequenceRead) {
-            self.member.pool.facts.sequences_are_read();
-        }
+        self.facts = self.member.pool.facts.snapshot();
         if self.session.pin().is_none()
             && code == Code::Harmless
             && let Some(lease) = self.member.try_acquire()
@@ -88,7 +86,10 @@ impl Relay<'_> {
             _ => true,
         };
         match lent {
-            Ok(lease) if fresh => self.lend(lease),
+            Ok(lease) if fresh => {
+                self.facts = self.member.pool.facts.snapshot();
+                self.lend(lease);
+            }
             Ok(lease) => self.keep(lease),
             Err(LendError::Acquire(error)) => {
                 let error = reply::not_lent(&error, Severity::Error);
@@ -109,18 +110,20 @@ impl Relay<'_> {
         if lease.is_private() {
             // The database turned out to have code of its own while the session waited.
             self.session.pin_for(PinReason::DatabaseCode);
+            self.has_own_sequences = true;
         } else {
+            self.note_sequence_reads();
             let (server, mut cycles) = (lease.server(), 0);
             // What stood before an injection goes behind the prelude; usually there is none, and nothing is allocated.
             let behind = self.ahead.len();
             let prelude = &mut self.ahead;
-            if server.last_session != self.key.pid {
-                server.last_session = self.key.pid;
-                if self.member.pool.facts.are_sequences_read() {
-                    message::query(prelude, "DISCARD SEQUENCES");
-                    cycles += 1;
-                }
+            self.has_own_sequences = server.last_session == self.key.pid;
+            if !self.has_own_sequences && self.member.pool.facts.are_sequences_read() {
+                message::query(prelude, "DISCARD SEQUENCES");
+                cycles += 1;
+                self.has_own_sequences = true;
             }
+            server.last_session = self.key.pid;
             cycles += server.dress.change_to(&self.dress, prelude);
             if cycles == 0 && self.session.needs_blank_server() {
                 // An empty query ends the unnamed statement of whoever had the server before.
@@ -146,6 +149,25 @@ impl Relay<'_> {
         self.note_pin();
     }
 
+    /// What a session did to sequences is read: from now on nobody in this database gets a server that remembers
+    /// another's.
+    fn note_sequence_reads(&mut self) {
+        if self.session.effects().contains(Effect::SequenceRead) {
+            self.member.pool.facts.sequences_are_read();
+        }
+    }
+
+    /// A statement that reads what its session did to sequences must not be asked of a server that remembers another's.
+    /// That can happen once, to the first in a database that does so in the middle of a transaction.
+    pub(super) fn check_sequence_reads(&mut self) -> Flow {
+        self.note_sequence_reads();
+        let reads = self.session.effects().contains(Effect::SequenceRead);
+        if reads && !self.has_own_sequences && matches!(self.lending, Lending::Leased(_)) {
+            return Flow::Break(Ending::Told(reply::sequences_of_a_stranger()));
+        }
+        Flow::Continue(())
+    }
+
     /// The first pin of a session is logged and counted.
     pub(super) fn note_pin(&mut self) {
         if self.pinned.is_none()
@@ -165,6 +187,7 @@ impl Relay<'_> {
     /// session keeps it.
     pub(super) fn on_ready(&mut self, is_last: bool) -> Flow {
         self.turn_passes();
+        self.note_changed_code();
         if !self.session.is_settled() {
             // More was sent behind it: the next transaction has begun already.
             self.times.transaction.get_or_insert(self.times.clients_turn);
@@ -174,16 +197,20 @@ impl Relay<'_> {
         if self.status != TxStatus::Idle {
             return Flow::Continue(());
         }
-        self.note_changed_code();
         if self.session.pin().is_none() {
-            let doubtful = self.session.is_doubtful() || !is_last || self.has_bytes_for_server();
+            let in_a_frame = self.up_left > 0 && self.up_forwards;
+            let doubtful = self.session.is_doubtful() || !is_last || self.has_bytes_for_server() || in_a_frame;
+            // Code that appeared while the server was lent may have been called without a word of it in any text.
+            let same_code = self.member.pool.facts.is_still(self.facts);
+            self.forget_bytes_for_server();
             self.session.lease_ended();
             self.state.set(ClientState::Idle);
             self.key.place.rests();
             if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
-                match doubtful {
-                    true => lease.close(CloseReason::Doubtful),
-                    false => lease.release(),
+                match (doubtful, same_code) {
+                    (true, _) => lease.close(CloseReason::Doubtful),
+                    (_, false) => lease.close(CloseReason::CodeChanged),
+                    _ => lease.release(),
                 }
             }
         } else {
@@ -204,13 +231,14 @@ impl Relay<'_> {
     /// before anything else is read from the client.
     fn dress_again(&mut self) {
         let changed = [Effect::Settings, Effect::Procedural, Effect::Unreadable];
-        let effects = self.session.effects();
+        let effects = self.session.take_cycle_effects();
         let may_have = self.dress.search_path.is_some() && changed.into_iter().any(|effect| effects.contains(effect));
         if !may_have || self.status == TxStatus::Failed {
             return;
         }
         match std::mem::replace(&mut self.lending, Lending::Free) {
             Lending::Leased(lease) if !lease.is_private() => {
+                self.session.unnamed_left_server();
                 let limit = self.member.create_timeout();
                 let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));
                 self.wait(false, Box::pin(async { dressed.await? }));
@@ -234,7 +262,18 @@ impl Relay<'_> {
         if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
             lease.close(reason);
         }
+        self.forget_bytes_for_server();
         self.session.lease_ended();
+    }
+
+    /// Whatever was on its way to a server that is gone belongs to no other one, nor does the rest of a frame.
+    fn forget_bytes_for_server(&mut self) {
+        self.ahead.clear();
+        self.ahead_sent = 0;
+        self.up_forwards = false;
+        if let Some(up) = &mut self.up {
+            up.discard_outgoing();
+        }
     }
 }
 
@@ -242,6 +281,7 @@ impl Relay<'_> {
 async fn shared(member: Member, dress: Dress) -> Lent {
     let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(LendError::Acquire)?;
     let code = match member.pool.facts.code() {
+        // Asked on a server that nobody else has now; the answer is kept for everybody.
         Code::Unknown => {
             let pool = std::sync::Arc::clone(lease.pool());
             timeout(member.create_timeout(), pool.facts.ask(lease.server())).await??
@@ -265,10 +305,15 @@ async fn private(member: Member, dress: Dress) -> Lent {
 
 /// Gives the session its own search_path back if a RESET took it away.
 async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
-    let (rows, _) = lease.server().query_anywhere("SELECT pg_catalog.current_setting('search_path')").await?;
-    let now = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
-    if let (Some(path), Some(Dress::NOWHERE)) = (&dress.search_path, now.as_deref()) {
-        lease.server().query_anywhere(&format!("SET search_path TO {path}")).await?;
+    let asked = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('application_name')";
+    let (rows, _) = lease.server().query_anywhere(asked).await?;
+    let mut now = rows.into_iter().flatten();
+    let (path, name) = (now.next().flatten(), now.next().flatten());
+    if path.as_deref() == Some(Dress::NOWHERE) {
+        lease.server().query_anywhere(&dress.search_path_sql()).await?;
+    }
+    if name.as_deref() == Some(Dress::OWN_NAME) {
+        lease.server().query_anywhere(&dress.application_name_sql()).await?;
     }
     Ok(lease)
 }

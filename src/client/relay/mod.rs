@@ -33,7 +33,7 @@ use crate::net::{Buffer, Stream};
 use crate::pool::Member;
 use crate::protocol::message::Report;
 use crate::protocol::tag::TxStatus;
-use crate::server::Dress;
+use crate::server::{Dress, FactsSnapshot};
 use crate::session::{PinReason, Session};
 use lending::Lending;
 use limits::Timer;
@@ -98,6 +98,10 @@ pub(super) struct Relay<'a> {
     metrics: Arc<PluginMetrics>,
     state: InState<ClientState>,
     pinned: Option<GaugeGuard>,
+    /// What was known of the database's code when the lease began.
+    facts: FactsSnapshot,
+    /// The leased server remembers of sequences only what this session did.
+    has_own_sequences: bool,
     /// The proxy drains: the client is told to go when it is at rest.
     draining: Pin<Box<WaitForCancellationFuture<'a>>>,
     is_draining: bool,
@@ -158,6 +162,8 @@ impl<'a> Relay<'a> {
             leaving: false,
             state: client.state,
             pinned: None,
+            facts: FactsSnapshot::default(),
+            has_own_sequences: true,
             draining: Box::pin(shared.draining.cancelled()),
             is_draining: false,
             ending: Box::pin(shared.ending.cancelled()),
@@ -206,8 +212,7 @@ impl<'a> Relay<'a> {
     /// The client sends nothing more. PostgreSQL does what it was asked before it looks at the end of its input; a client
     /// that vanished while it waited for a server does not hold its place.
     fn on_client_left(&mut self) -> Flow {
-        let asked = matches!(self.lending, Lending::Leased(_)) && !self.session.is_waiting_for_client();
-        if !asked {
+        if !(matches!(self.lending, Lending::Leased(_)) && self.session.ends_by_itself()) {
             return Flow::Break(Ending::Silent);
         }
         self.leaving = true;

@@ -33,6 +33,9 @@ pub(super) enum Event {
     Draining,
 }
 
+/// Answers of our own that a client may leave untaken, in bytes, before it is read from no more.
+const MOST_OWN_BYTES: usize = 64 << 10;
+
 impl Relay<'_> {
     /// Waits for the next event. Dropping the future loses nothing: what has moved is accounted for at once.
     pub(super) async fn next(&mut self) -> Event {
@@ -50,7 +53,7 @@ impl Relay<'_> {
         if let Poll::Ready(event) = self.poll_read_client(cx) {
             return Poll::Ready(event);
         }
-        if self.leaving && !self.owes_client() && self.session.is_waiting_for_client() {
+        if self.leaving && !self.owes_client() && !self.session.ends_by_itself() {
             return Poll::Ready(Event::ClientGone);
         }
         if let Lending::Waiting(waiting) = &mut self.lending {
@@ -163,6 +166,10 @@ impl Relay<'_> {
         // What waits for a server is not read past: the client waits, as it would for PostgreSQL.
         let waits = self.up.as_ref().is_some_and(|up| !up.outgoing().is_empty()) || !self.ahead.is_empty();
         let full = self.up.as_ref().is_some_and(|up| !up.has_room());
+        // Nor is a client that does not take its answers.
+        if self.own.len() > MOST_OWN_BYTES {
+            return Poll::Pending;
+        }
         if self.leaving || (waits && matches!(self.lending, Lending::Leased(_))) || (waits && full) {
             return Poll::Pending;
         }

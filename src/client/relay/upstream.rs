@@ -45,6 +45,7 @@ impl Relay<'_> {
             self.up_forwards = matches!(verdict, Verdict::Forward | Verdict::ForwardAfterInjection);
             self.obey(verdict, len)?;
         }
+        self.check_sequence_reads()?;
         if self.up.as_ref().is_some_and(Buffer::is_empty)
             && let Some(up) = self.up.take()
         {
@@ -86,7 +87,7 @@ impl Relay<'_> {
                 up.discard(len);
                 message::ready_for_query(&mut self.own, self.status);
             }
-            Verdict::Terminate if self.session.is_waiting_for_client() => return Flow::Break(Ending::Silent),
+            Verdict::Terminate if !self.session.ends_by_itself() => return Flow::Break(Ending::Silent),
             Verdict::Terminate => {
                 // What was asked before the goodbye is still done.
                 let rest = up.unread().len();
@@ -106,11 +107,8 @@ impl Relay<'_> {
                 message::ready_for_query(&mut self.own, crate::protocol::tag::TxStatus::Idle);
             }
         }
-        self.ahead.clear();
-        self.ahead_sent = 0;
-        self.up_forwards = false;
-        if let Some(up) = &mut self.up {
-            up.discard_outgoing();
+        if self.session.pin().is_none() {
+            self.pinned = None;
         }
         self.status = crate::protocol::tag::TxStatus::Idle;
         self.turn_passes();
