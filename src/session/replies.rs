@@ -181,6 +181,7 @@ impl Session {
         let sync_is_there = self.queue.skip_to_sync(|asked| match asked {
             Asked::Parse { unnamed: true, ours: false } => unnamed.skip(),
             Asked::Parse { unnamed: true, ours: true } => unnamed.leave_server(),
+            Asked::Query => unnamed.query_skipped(),
             _ => {}
         });
         self.skipping = !sync_is_there;

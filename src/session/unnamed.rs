@@ -79,6 +79,11 @@ impl Unnamed {
         self.ending = true;
     }
 
+    /// The query was never looked at.
+    pub fn query_skipped(&mut self) {
+        self.ending = false;
+    }
+
     /// What is on its way will never arrive.
     pub fn forget_pending(&mut self) {
         self.pending.clear();

@@ -69,6 +69,11 @@ async fn clients_outlive_a_crash_of_postgresql() {
     room.stage().sql("checkpoint").await;
     room.stage_mut().postgres_mut().kill().await;
     let mut idle = RawClient::log_in(room.address(), &room.startup("catalog")).await;
+    // The servers' own farewells arrive a moment later; whoever is lent one of them hears of it.
+    eventually("the servers are known to be gone", async || {
+        room.metrics().await.sum("greenroom_server_connections", &["state=\"idle\""]) == 0.0
+    })
+    .await;
     let replies = idle.query("select 1").await;
     assert_eq!(tags(&replies), "EZ", "an error, and the connection goes on: {replies:?}");
     room.stage_mut().postgres_mut().start_again().await.expect("PostgreSQL starts again");
