@@ -1,7 +1,7 @@
 # What a person types. The work is done by cargo and by scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check
+.PHONY: help run test check fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,3 +20,6 @@ check: ## Formatting, lints and documentation
 	cargo fmt --all -- --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+fuzz: ## Fuzz what reads bytes from outside, a minute for each target (nightly; SECONDS_EACH=60)
+	scripts/fuzz $(or $(SECONDS_EACH),60)

@@ -7,6 +7,8 @@
 //! - [`TlsConnector`]: the TLS settings of one server, prepared once.
 
 mod buffer;
+#[cfg(test)]
+mod buffer_model_tests;
 mod der;
 mod dial;
 mod end_point;

@@ -200,4 +200,10 @@ impl Session {
 }
 
 #[cfg(test)]
+mod conversation_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod postgres_tests;
+#[cfg(test)]
 mod tests;
