@@ -122,7 +122,7 @@ impl Model {
             }
             Step::LeaseEnded => {
                 session.lease_ended();
-                assert!(!session.is_doubtful() && session.effects().is_empty());
+                assert!(!session.is_doubtful());
             }
             Step::TransactionEnded => session.transaction_ended(),
             Step::Quoting { standard } => {
