@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod harness_checks;
 mod layers;
+mod leaks;
 mod logins;
 mod memory;
 mod observability;

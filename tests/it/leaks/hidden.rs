@@ -1,0 +1,75 @@
+//! State that is hidden where no text and no function's body shows it.
+
+use super::Leaks;
+use crate::harness::{Client, Greenroom};
+
+/// Where it is hidden, how that is made, and a text that sets it free.
+const HIDDEN: [(&str, &str, &str); 8] = [
+    (
+        "a domain's default",
+        "create domain word as text default set_config('our.own', 'leak', false); create table t (a int, b word)",
+        "insert into t (a) values (1)",
+    ),
+    (
+        "a column's default",
+        "create table t (a int, b text default set_config('our.own', 'leak', false))",
+        "insert into t (a) values (1)",
+    ),
+    ("an operator", "create operator ## (rightarg = bigint, function = pg_advisory_lock)", "select ## 5"),
+    (
+        "an aggregate",
+        "create aggregate sum_up (text, bool) (sfunc = set_config, stype = text, initcond = 'our.own')",
+        "select sum_up('leak', false)",
+    ),
+    (
+        "a trigger's condition",
+        "create table t (a int);
+         create function nothing() returns trigger language plpgsql as 'begin return new; end';
+         create trigger look before insert on t for each row
+             when (set_config('our.own', 'leak', false) is not null) execute function nothing()",
+        "insert into t values (1)",
+    ),
+    (
+        "an argument's default",
+        "create function same(a text default set_config('our.own', 'leak', false)) returns text
+             language sql as 'select a'",
+        "select same()",
+    ),
+    ("a view", "create view v as select set_config('our.own', 'leak', false) as word", "select * from v"),
+    (
+        "a constraint",
+        "create table t (a text check (set_config('our.own', a, false) is not null))",
+        "insert into t values ('leak')",
+    ),
+];
+
+/// Runs the text as a client of greenroom, and fails the test when the next one finds a trace of it.
+async fn assert_stays_hidden(leaks: &Leaks, place: &str, text: &str) {
+    let client = leaks.room.client("catalog").await;
+    client.run(text).await;
+    drop(client);
+    leaks.assert_none(place).await;
+}
+
+#[tokio::test]
+async fn what_was_hidden_before_greenroom_came_leaves_nothing_for_the_next_client() {
+    for (place, make, text) in HIDDEN {
+        let mut room = Greenroom::start().servers(1).await;
+        drop::<Client>(room.client("catalog").await);
+        let stage = room.close().await;
+        stage.client().await.run(&format!("set search_path to catalog; {make}")).await;
+        let leaks = Leaks::of(Greenroom::start().servers(1).on(stage).await).await;
+        assert_stays_hidden(&leaks, place, text).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_hides_leaves_nothing_for_the_next_client() {
+    for (place, make, text) in HIDDEN {
+        let leaks = Leaks::among(1).await;
+        let client = leaks.room.client("catalog").await;
+        client.run(make).await;
+        drop(client);
+        assert_stays_hidden(&leaks, place, text).await;
+    }
+}
