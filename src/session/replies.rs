@@ -79,10 +79,9 @@ impl Session {
         for asked in self.queue.drain() {
             match asked {
                 Asked::Prelude | Asked::CopyEnd => {}
-                Asked::Query | Asked::Call => {
-                    failures.push(Failure::ErrorAndReady);
-                    in_batch = false;
-                }
+                // Behind an error, everything up to Sync is ignored.
+                Asked::Query | Asked::Call if in_batch => {}
+                Asked::Query | Asked::Call => failures.push(Failure::ErrorAndReady),
                 Asked::Sync if in_batch => {
                     failures.pop();
                     failures.push(Failure::ErrorAndReady);
@@ -100,7 +99,7 @@ impl Session {
             // What was to be kept never came about.
             self.pin = None;
         }
-        self.discarding = in_batch;
+        self.discarding |= in_batch;
         self.copy_in = CopyIn::No;
         self.skipping = false;
         self.batch_is_open = false;

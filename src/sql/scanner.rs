@@ -140,6 +140,13 @@ impl Scanner {
             at = match self.place {
                 Place::Between => self.between(piece, at),
                 Place::Word => self.in_word(piece, at),
+                Place::QuotedName => {
+                    let rest = &piece[at..];
+                    let len = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+                    self.keep(&rest[..len]);
+                    let place = if len < rest.len() { Place::QuotedNameQuote } else { Place::QuotedName };
+                    self.go(place, at + len + 1)
+                }
                 Place::LineComment => match memchr::memchr2(b'\n', b'\r', &piece[at..]) {
                     Some(end) => self.go(Place::Between, at + end + 1),
                     None => piece.len(),
@@ -217,8 +224,18 @@ impl Scanner {
     fn in_word(&mut self, piece: &[u8], at: usize) -> usize {
         let rest = &piece[at..];
         let len = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
-        self.keep(&rest[..len]);
         let end = at + len;
+        // Most words mean nothing, which their length and first letter tell: they are not even copied.
+        if self.length == 0
+            && let Some(next) = piece.get(end)
+            && !matches!(next, b'\'' | b'&')
+            && !words::may_matter(rest[0], len)
+        {
+            self.continues_escapes = false;
+            self.plain_word();
+            return self.go(Place::Between, end);
+        }
+        self.keep(&rest[..len]);
         let Some(&next) = piece.get(end) else { return end };
         let prefix = if self.length == 1 { self.word[0] } else { 0 };
         if next == b'\'' {
@@ -244,8 +261,6 @@ impl Scanner {
     /// One byte in a place where every byte counts.
     fn step(&mut self, byte: u8, at: usize) -> usize {
         match (self.place, byte) {
-            (Place::QuotedName, b'"') => self.place = Place::QuotedNameQuote,
-            (Place::QuotedName, _) => self.keep(&[byte]),
             (Place::QuotedNameQuote, b'"') => {
                 self.keep(b"\"");
                 self.place = Place::QuotedName;
@@ -302,7 +317,8 @@ impl Scanner {
                     self.place = if byte == b'$' { Place::DollarEnd { matched: 1 } } else { Place::DollarString };
                 }
             }
-            (Place::Between | Place::Word | Place::LineComment | Place::String { .. } | Place::DollarString, _) => {
+            (Place::Between | Place::Word | Place::QuotedName | Place::LineComment, _)
+            | (Place::String { .. } | Place::DollarString, _) => {
                 unreachable!("feed handles these a run at a time")
             }
         }
@@ -311,10 +327,10 @@ impl Scanner {
 
     #[inline]
     fn keep(&mut self, bytes: &[u8]) {
-        let room = LONGEST.saturating_sub(self.length);
-        for (slot, byte) in self.word.iter_mut().skip(self.length).zip(bytes.iter().take(room)) {
-            *slot = byte.to_ascii_lowercase();
-        }
+        let free = self.word.get_mut(self.length..).unwrap_or_default();
+        let len = bytes.len().min(free.len());
+        free[..len].copy_from_slice(&bytes[..len]);
+        free[..len].make_ascii_lowercase();
         self.length = self.length.saturating_add(bytes.len());
     }
 
@@ -326,11 +342,7 @@ impl Scanner {
             _ => Word::Plain,
         };
         match meaning {
-            Word::Plain if self.statement.open == Open::Nothing => {
-                self.statement.started = true;
-                self.statement.previous = None;
-            }
-            Word::Plain => self.settle(None),
+            Word::Plain => self.plain_word(),
             Word::Leaves(effect) => {
                 self.effects.insert(effect);
                 let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
@@ -340,6 +352,16 @@ impl Scanner {
                 self.settle(None);
             }
             Word::Key(key) => self.key(key),
+        }
+    }
+
+    #[inline]
+    fn plain_word(&mut self) {
+        if self.statement.open == Open::Nothing {
+            self.statement.started = true;
+            self.statement.previous = None;
+        } else {
+            self.settle(None);
         }
     }
 
@@ -462,14 +484,26 @@ impl Scanner {
     }
 }
 
+/// Whether each byte may be in a word, by a look-up: it is asked of every byte of every text.
+const WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let this = byte as u8;
+        table[byte] = is_word_start(this) || this.is_ascii_digit() || this == b'$';
+        byte += 1;
+    }
+    table
+};
+
 #[inline]
-fn is_word_start(byte: u8) -> bool {
+const fn is_word_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
 #[inline]
 fn is_word(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+    WORD[byte as usize]
 }
 
 fn is_tag(byte: u8) -> bool {
