@@ -28,9 +28,6 @@ pub(crate) fn check(turns: &[Turn]) {
         }
         direct.take(id, &turn.ask);
         through.ask(id, &turn.ask);
-        if through.is_lost() {
-            return;
-        }
         (0..turn.served).for_each(|_| through.serve());
         (0..turn.read).for_each(|_| through.read());
         if through.is_lost() {
@@ -58,12 +55,10 @@ struct Through {
     wire: VecDeque<(usize, Ask)>,
     /// What the client has seen.
     client: Said,
-    /// A query or Close that ends the unnamed statement is on its way.
-    ends_unnamed: bool,
-    /// A query of several statements is on its way.
-    several: bool,
-    /// A known difference: the statement is supplied behind what ends it, or COPY data ends before the client knew of a
-    /// COPY among several statements.
+    /// A Close of the unnamed statement is on its way.
+    closes_unnamed: bool,
+    /// The one known difference: a Bind right behind that Close, on a server that is new to the session, finds the
+    /// statement supplied.
     differs: bool,
 }
 
@@ -76,20 +71,16 @@ impl Through {
             leased: false,
             wire: VecDeque::new(),
             client: Said::new(),
-            ends_unnamed: false,
-            several: false,
+            closes_unnamed: false,
             differs: false,
         }
     }
 
     fn ask(&mut self, id: usize, ask: &Ask) {
-        let ends_copy = matches!(ask, Ask::CopyDone { .. } | Ask::CopyFail);
-        let saw_copy_in = matches!(self.client.back(), Some((Backend::COPY_IN, _)));
-        self.differs |= ends_copy && self.several && !saw_copy_in;
         match self.session.on_client(&ask.frame(id)) {
             Verdict::Forward => self.wire.push_back((id, ask.clone())),
             Verdict::ForwardAfterInjection => {
-                self.differs |= self.ends_unnamed;
+                self.differs |= self.closes_unnamed;
                 let mut parse = Vec::new();
                 self.session.injection(&mut parse);
                 self.wire.push_back((id_of_parse(&parse), Ask::Parse { named: false, fails: false }));
@@ -102,8 +93,7 @@ impl Through {
             }
             Verdict::Terminate => panic!("no goodbye was said"),
         }
-        self.several |= matches!(ask, Ask::Query(statements) if statements.len() > 1);
-        self.ends_unnamed |= matches!(ask, Ask::Query(_) | Ask::Close { what: What::UnnamedStatement });
+        self.closes_unnamed |= matches!(ask, Ask::Close { what: What::UnnamedStatement });
     }
 
     /// The server looks at one message.
@@ -129,8 +119,7 @@ impl Through {
             Reply::Forward | Reply::Ready(TxStatus::Idle) => self.client.push_back((tag, id)),
             other => panic!("{tag:?} is {other:?}"),
         }
-        self.several &= !self.session.is_waiting_for_client();
-        self.ends_unnamed &= !self.session.is_waiting_for_client();
+        self.closes_unnamed &= !self.session.is_waiting_for_client();
         assert_eq!(id == PRELUDE, reply == Reply::Swallow && tag != Backend::PARSE_COMPLETE);
         if !matches!(reply, Reply::Ready(_)) || !self.session.is_settled() || self.session.is_doubtful() {
             return;
@@ -150,14 +139,11 @@ impl Through {
 
     /// Nothing more can be told, and the session knows it: an error came while the client sent COPY data.
     fn is_lost(&self) -> bool {
-        if self.differs {
-            return true;
-        }
         assert!(
             !self.session.is_doubtful() || self.server.failed_in_copy,
             "a server that did as it should is in doubt"
         );
-        self.session.is_doubtful()
+        self.session.is_doubtful() || self.differs
     }
 }
 
