@@ -353,7 +353,11 @@ impl Scheduler {
 
     /// Opens one server for the pool, whose slot is counted, and puts it into the store.
     async fn open(self: Arc<Self>, pool: Arc<Pool>) {
-        let opened = pool.store.open().await;
+        let opened = tokio::select! {
+            opened = pool.store.open() => opened,
+            // Nobody will need it. Dropping the attempt gives its slot back.
+            () = self.stop.cancelled() => Ok(Shell(None)),
+        };
         let index = pool.index;
         self.decide(|core| {
             core.pools[index].opening -= 1;

@@ -20,6 +20,9 @@ use crate::client::{self, Shared};
 use crate::config::{AuthMethod, ListenAddress};
 use crate::net::Listening;
 
+/// How long servers may take to end; each has a destroy timeout of its own, 5 s unless configured otherwise.
+const SERVERS_END: Duration = Duration::from_secs(10);
+
 /// How long clients that were told to go may take to go.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -78,7 +81,9 @@ impl Proxy {
                 clients.wait().await;
             }
         }
-        shared.pools.close().await;
+        if timeout(SERVERS_END, shared.pools.close()).await.is_err() {
+            tracing::warn!("PostgreSQL did not close its end of every connection");
+        }
         serving_http.cancel();
         services.close();
         services.wait().await;
