@@ -14,5 +14,8 @@ pub mod quote;
 pub mod scanner;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use effects::{Effect, Effects};
 pub use scanner::{Quoting, Scanner, scan};

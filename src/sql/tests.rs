@@ -1,0 +1,176 @@
+//! What a text may leave behind, statement by statement, and the properties that hold for every text.
+
+use super::effects::Effect;
+use super::{Quoting, Scanner, scan};
+use proptest::prelude::*;
+
+fn effects(text: &str) -> Vec<Effect> {
+    scan(text.as_bytes(), Quoting::Standard).iter().collect()
+}
+
+#[test]
+fn ordinary_statements_leave_nothing() {
+    for text in [
+        "select * from \"catalog\" where \"id\" = $1 limit $2",
+        "update \"t\" set \"a\" = $1, \"role\" = 'x' where \"temp\" = 2",
+        "insert into t (temp, \"set\") values (1, 'SET x = 1; LISTEN y')",
+        "BEGIN;",
+        "COMMIT;",
+        "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY;",
+        "SET LOCAL work_mem TO '1MB'",
+        "SET LOCAL TIME ZONE 'UTC'",
+        "SET LOCAL ROLE x",
+        "SET TRANSACTION READ ONLY",
+        "set constraints all deferred",
+        "PREPARE TRANSACTION 'x'",
+        "PREPARE TRANSACTION'x'",
+        "select pg_advisory_xact_lock(1)",
+        "select pg_notify($1, $2)",
+        "CREATE TEMP TABLE documents_to_insert (a int) ON COMMIT DROP",
+        "select $$ set x = 1; $$, $a$ nextval('x') $$ $a$, 'it''s; reset all'",
+        "/* set /* nested */ x */ select 1 -- reset all\n",
+        "declare c cursor for select 1",
+        "create table x (a serial, offset_set int)",
+        "with t as (select 1) delete from x using t",
+        "select temp from weather",
+        "select '\\'; select 1",
+        "",
+        ";;",
+    ] {
+        assert_eq!(effects(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_outlives_the_transaction_is_found() {
+    for (text, effect) in [
+        ("set search_path to \"catalog\"", Effect::Settings),
+        ("SET SESSION x = 1", Effect::Settings),
+        ("SET\"x\" = 1", Effect::Settings),
+        ("SET TIME ZONE 'UTC'", Effect::Settings),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Effect::Settings),
+        ("SET ROLE x", Effect::Role),
+        ("set session role x", Effect::Role),
+        ("SET SESSION AUTHORIZATION DEFAULT", Effect::Role),
+        ("RESET ALL", Effect::Settings),
+        ("DISCARD ALL", Effect::Settings),
+        ("select 1; /* x */ set a = 1", Effect::Settings),
+        ("select SET_CONFIG('a', 'b', false)", Effect::Settings),
+        ("select pg_catalog.\"set_config\"('a', 'b', false)", Effect::Settings),
+        ("LISTEN x", Effect::Listen),
+        ("unlisten *", Effect::Listen),
+        ("create temp table x (a int)", Effect::Temporary),
+        ("create local temporary table x (a int)", Effect::Temporary),
+        ("select 1 into temp x", Effect::Temporary),
+        ("create table pg_temp.x (a int)", Effect::Temporary),
+        ("create temp table x (a int) on commit delete rows", Effect::Temporary),
+        ("select pg_advisory_lock(1)", Effect::AdvisoryLock),
+        ("select pg_try_advisory_lock_shared(1)", Effect::AdvisoryLock),
+        ("declare c cursor with hold for select 1", Effect::HeldCursor),
+        ("prepare x as select 1", Effect::Prepare),
+        ("select nextval('s')", Effect::Sequence),
+        ("select lastval()", Effect::SequenceRead),
+        ("select setseed(0.5)", Effect::Random),
+        ("load 'x'", Effect::Load),
+        ("do $$ begin perform 1; end $$", Effect::Procedural),
+        ("DO'BEGIN PERFORM 1; END'", Effect::Procedural),
+        ("do language plpgsql 'begin end'", Effect::Procedural),
+        ("LOAD'x'", Effect::Load),
+        ("SET local.x = 1", Effect::Settings),
+        ("SET transaction . x = 1", Effect::Settings),
+        ("set constraints/**/.x = 1", Effect::Settings),
+        ("SET LOCAL app.tenant = 'x'", Effect::Settings),
+        ("SET LOCAL \"app\".tenant = 'x'", Effect::Settings),
+        ("SET LOCAL search_path TO 'pg_temp'", Effect::Temporary),
+        ("SET LOCAL \"search_path\" TO 'pg_temp'", Effect::Temporary),
+        ("SET LOCAL SCHEMA 'pg_temp'", Effect::Temporary),
+        ("SET LOCAL seed = 0.5", Effect::Random),
+        ("PREPARE transaction AS select 1", Effect::Prepare),
+        ("PREPARE transaction(int) AS select 1", Effect::Prepare),
+        ("select pg_create_logical_replication_slot('x', 'y', true)", Effect::Procedural),
+        ("select * from crosstab4('select 1')", Effect::Procedural),
+        ("call p()", Effect::Procedural),
+        ("select query_to_xml('select 1', true, true, '')", Effect::Procedural),
+        ("select U&\"\\0073et_config\"('a', 'b', false)", Effect::Unreadable),
+        ("create function f() returns int language sql as 'select 1'", Effect::Code),
+        ("create or replace view v as select 1", Effect::Code),
+        ("select E'\\''; set x = 1", Effect::Settings),
+        ("select E'a'\n'\\''; set x = 1 --'", Effect::Settings),
+        ("select $$;$$; set x = 1", Effect::Settings),
+        ("select $1; set x = 1", Effect::Settings),
+        ("select '\\'; set x = 1", Effect::Settings),
+    ] {
+        assert_eq!(effects(text), [effect], "{text}");
+    }
+}
+
+#[test]
+fn a_backslash_hides_a_quote_only_where_the_server_says_so() {
+    let text = b"select '\\'; set x = 1 --'";
+    assert!(scan(text, Quoting::Standard).contains(Effect::Settings));
+    assert!(scan(text, Quoting::Backslash).is_empty());
+}
+
+#[test]
+fn a_default_that_calls_a_stateful_function_is_code_too() {
+    let found = scan(b"alter table t add column a text default set_config('x', 'y', false)", Quoting::Standard);
+    assert!(found.contains(Effect::Code) && found.contains(Effect::Settings));
+}
+
+fn sql() -> impl Strategy<Value = String> {
+    let pieces = [
+        "set",
+        "select",
+        " ",
+        "'",
+        "''",
+        "\"",
+        "$$",
+        "$a$",
+        "--",
+        "\n",
+        "/*",
+        "*/",
+        ";",
+        "\\",
+        "e'",
+        "U&\"",
+        "x",
+        "temp",
+        "create",
+        "(",
+        "1",
+        "$1",
+        "nextval",
+        "on commit drop",
+        "é",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..24).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn the_answer_does_not_depend_on_how_the_text_is_cut(text in sql(), cut in 1usize..7) {
+        for quoting in [Quoting::Standard, Quoting::Backslash] {
+            let mut scanner = Scanner::new(quoting);
+            text.as_bytes().chunks(cut).for_each(|piece| scanner.feed(piece));
+            prop_assert_eq!(scanner.finish(), scan(text.as_bytes(), quoting));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+        scan(&text, Quoting::Standard);
+        scan(&text, Quoting::Backslash);
+    }
+
+    #[test]
+    fn a_set_behind_a_whole_statement_is_never_missed(
+        name in "[a-z_]{1,8}", value in "[^']{0,12}", comment in "[^*/]{0,12}",
+    ) {
+        let text = format!("select '{value}' /*{comment}*/ ; SET {name} = 1");
+        // A word that makes SET something else is the one exception.
+        prop_assume!(!["local", "transaction", "constraints", "session"].contains(&name.as_str()));
+        prop_assert!(!scan(text.as_bytes(), Quoting::Standard).is_empty());
+    }
+}
