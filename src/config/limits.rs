@@ -61,7 +61,8 @@ impl Default for PoolLimits {
 /// Limits in time on what a client does. `None` is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the accepted connection to the end of its login.
+    /// What a client may take for its part of the login: its startup message, and its password. The wait for a server is
+    /// the acquire timeout's.
     pub login: Duration,
     /// A transaction that waits for its client.
     pub idle_in_transaction: Option<Duration>,
