@@ -1,7 +1,7 @@
 # greenroom as a small image: one binary, no shell, an unprivileged user.
 #
 #   docker build -t greenroom .
-#   docker run -v ./app-config.yaml:/etc/greenroom/app-config.yaml:ro -p 6432:6432 -p 9632:9632 greenroom
+#   docker run -v ./app-config.yaml:/etc/greenroom/app-config.yaml:ro -p 127.0.0.1:6432:6432 -p 127.0.0.1:9632:9632 greenroom
 
 FROM rust:1-bookworm AS build
 WORKDIR /build

@@ -46,6 +46,7 @@ backend:
       port: {port}
       user: {USER}
       password: '{password}'
+      ssl: false
 "
     )
 }
@@ -76,5 +77,10 @@ mod tests {
             assert_eq!(connection["user"], "backstage");
             assert_eq!(connection["password"], "00012", "a password of digits stays text");
         }
+        let theirs: Value = serde_yaml::from_str(&for_backstage(6432, "00012")).unwrap();
+        assert_eq!(
+            theirs["backend"]["database"]["connection"]["ssl"], false,
+            "an ssl of the app-config is merged away"
+        );
     }
 }

@@ -11,9 +11,6 @@ use crate::proxy::Proxy;
 pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
     let config = Config::load(&files.paths(), &environment())?;
     logging::start(&config.log)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     runtime::with_threads(config.threads)?.block_on(async {
         // From here on a signal asks for an orderly end, even while we are still starting.
         let stop = StopSignals::listen()?;

@@ -158,13 +158,17 @@ impl Scheduler {
     }
 
     /// A plugin borrows from a pool; returns the plugin's place. A shared pool keeps the largest floor and the longest
-    /// times of those who borrow from it.
+    /// times of those who borrow from it, and is looked at and tried again as often as the most eager of them wants.
     pub(super) fn join(&self, pool: usize, plugin: &PluginId, limits: &PoolLimits) -> usize {
         let mut core = self.core.lock();
         let shared = &mut core.pools[pool].limits;
         shared.min = shared.min.max(limits.min);
         shared.idle_timeout = shared.idle_timeout.max(limits.idle_timeout);
         shared.create_timeout = shared.create_timeout.max(limits.create_timeout);
+        shared.destroy_timeout = shared.destroy_timeout.max(limits.destroy_timeout);
+        shared.max_connection_lifetime = shared.max_connection_lifetime.max(limits.max_connection_lifetime);
+        shared.create_retry_interval = shared.create_retry_interval.min(limits.create_retry_interval);
+        shared.propagate_create_error |= limits.propagate_create_error;
         shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
         let next = core.plugins.len();
         let index = *core.plugin_index.entry(plugin.clone()).or_insert(next);

@@ -50,6 +50,7 @@ impl PinReason {
                 Effect::Load => "load",
                 Effect::Procedural => "procedural_code",
                 Effect::Unreadable => "unreadable_text",
+                // Never a reason to pin: it is closed and asked about instead.
                 Effect::Code => "schema_change",
             },
         }

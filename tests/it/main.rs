@@ -1,6 +1,7 @@
 //! Behaviour, tested through a socket against a real PostgreSQL.
 
 mod cancel;
+mod dev;
 mod differential;
 mod drivers;
 mod faults;

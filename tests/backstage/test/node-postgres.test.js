@@ -233,7 +233,7 @@ here.throughGreenroom('channels are those of the shared database', { mayPin: tru
   await listener.query('LISTEN event_bus_publish');
   await stranger.query('select pg_notify($1, $2)', ['event_bus_publish', 'from another plugin']);
   await listener.query('select pg_notify($1, $2)', ['event_bus_publish', 'mine']);
-  await eventually(async () => assert.deepEqual(heard.toSorted(), ['from another plugin', 'mine']), 3_000);
+  await eventually(async () => assert.deepEqual([...heard].sort(), ['from another plugin', 'mine']), 3_000);
 });
 
 here.sameOnBothSides('settings are the client\'s own, and last', { mayPin: true }, async plugin => {
