@@ -21,10 +21,29 @@ pub struct Server {
     pub stream: Stream,
     /// What was SET on it for the session that had it last.
     pub dress: Dress,
-    /// The session that had it last, by its cancel key; 0 before the first.
-    pub last_session: i32,
+    /// Whose use of sequences it remembers.
+    pub sequences: Sequences,
     /// What a cancel needs to know.
     pub cancel: Arc<CancelTarget>,
+}
+
+/// Whose use of sequences a server remembers, for currval() and lastval().
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sequences {
+    /// Nobody's.
+    Nobodys,
+    /// One session's only, by its cancel key.
+    Of(i32),
+    /// Perhaps that of several.
+    Mixed,
+}
+
+impl Sequences {
+    /// Whether `session` would be told nothing but its own.
+    #[inline]
+    pub fn are_own(self, session: i32) -> bool {
+        self == Self::Nobodys || self == Self::Of(session)
+    }
 }
 
 /// A row of an answer, as text.

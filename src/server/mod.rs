@@ -26,6 +26,6 @@ mod tls_tests;
 
 pub use cancel_target::{CancelTarget, Cancelling};
 pub use connect::{ConnectError, Connected, Connector};
-pub use connection::{QueryError, Row, Server};
+pub use connection::{QueryError, Row, Sequences, Server};
 pub use dress::Dress;
 pub use facts::{Code, DatabaseFacts, FactsSnapshot};

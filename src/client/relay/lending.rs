@@ -12,7 +12,7 @@ use crate::metrics::ClientState;
 use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
-use crate::server::{Code, Dress, QueryError};
+use crate::server::{Code, Dress, QueryError, Sequences};
 use crate::session::PinReason;
 use crate::sql::Effect;
 
@@ -117,13 +117,16 @@ impl Relay<'_> {
             // What stood before an injection goes behind the prelude; usually there is none, and nothing is allocated.
             let behind = self.ahead.len();
             let prelude = &mut self.ahead;
-            self.has_own_sequences = server.last_session == self.key.pid;
+            self.has_own_sequences = server.sequences.are_own(self.key.pid);
             if !self.has_own_sequences && self.member.pool.facts.are_sequences_read() {
                 message::query(prelude, "DISCARD SEQUENCES");
                 cycles += 1;
                 self.has_own_sequences = true;
             }
-            server.last_session = self.key.pid;
+            server.sequences = match self.has_own_sequences {
+                true => Sequences::Of(self.key.pid),
+                false => Sequences::Mixed,
+            };
             cycles += server.dress.change_to(&self.dress, prelude);
             if cycles == 0 && self.session.needs_blank_server() {
                 // An empty query ends the unnamed statement of whoever had the server before.

@@ -49,6 +49,20 @@ async fn a_serial_of_a_stranger_is_nobodys_last_value_in_a_transaction() {
 }
 
 #[tokio::test]
+async fn having_had_the_server_before_does_not_make_a_strangers_serial_ones_own() {
+    for read in READS {
+        let room = after_a_stranger().await;
+        let mut client = room.raw("catalog").await;
+        // Nobody has asked for a last value yet, so this borrows the server as the stranger left it.
+        assert_eq!(rows(&client.run("select 1").await), ["1"]);
+        client.run("begin").await;
+        client.send(&[crate::harness::frames::query(read)]).await;
+        let replies = client.until(b'E', 1).await;
+        assert!(["40001", "55000"].contains(&&*codes(&replies)[0]), "{read}: {replies:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_serial_of_its_own_is_a_clients_last_value() {
     let room = after_a_stranger().await;
     let mut client = room.raw("catalog").await;
