@@ -1,9 +1,12 @@
 //! Who a client is, where its data is, and whether that exists: from the startup message to the first ReadyForQuery.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::provisioning;
 use super::reply::{self, Reply};
 use super::shared::Shared;
 use super::startup::Startup;
@@ -12,14 +15,13 @@ use crate::cancel::CancelKey;
 use crate::config::AuthMethod;
 use crate::metrics::{ClientState, InState, LoginResult};
 use crate::net::Stream;
-use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member, Parameters};
+use crate::pool::{AcquireError, Kind, Lease, Member, Parameters};
 use crate::protocol::frame::{self, MAX_AUTH_BYTES};
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, sqlstate};
-use crate::provision::{self, ProvisionError};
 use crate::route::Route;
-use crate::server::{Dress, QueryError};
+use crate::server::Dress;
 use crate::session::{PinReason, Session};
 use crate::sql::Quoting;
 
@@ -63,7 +65,8 @@ pub(super) async fn log_in(
         Ok(Ok(leftover)) => match open_session(&startup, &route, shared).await {
             Ok(opened) => {
                 metrics.login(LoginResult::Ok);
-                return greet(stream, opened, leftover, state, shared).await;
+                let databases = shared.virtual_databases(&route);
+                return greet(stream, opened, databases, leftover, state, shared).await;
             }
             Err(reply) => Refusal { result: LoginResult::Unavailable, reply: Some(reply) },
         },
@@ -174,39 +177,15 @@ struct Opened {
 async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Result<Opened, Reply> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let application_name = startup.application_name().map(text).unwrap_or_default();
-    let member = shared
-        .pools
-        .member(route)
-        .map_err(|error| Reply::Ours(Report::new(Severity::Fatal, sqlstate::CONFIG_FILE_ERROR, error.to_string())))?;
+    let member = provisioning::member(route, Severity::Fatal, shared)?;
     let not_lent = |error: AcquireError| reply::not_lent(&error, Severity::Fatal);
 
-    let mut parameters = member.pool.parameters();
     let mut search_path = shared.search_path(&route.target);
-    if parameters.is_none() || (route.target.schema.is_some() && search_path.is_none()) {
-        let (mut lease, _) = member.acquire(Kind::Shared).await.map_err(not_lent)?;
-        let ensured = timeout(member.create_timeout(), provision::ensure(lease.server(), &route.target)).await;
-        search_path = match ensured {
-            Ok(Ok(path)) => path.map(Into::into),
-            Err(_) => {
-                lease.close(CloseReason::ServerEnded);
-                return Err(reply::Reply::Ours(reply::server_lost()));
-            }
-            Ok(Err(error)) => {
-                match &error {
-                    ProvisionError::Query(QueryError::Lost(_) | QueryError::Malformed(_)) => {
-                        lease.close(CloseReason::ServerEnded)
-                    }
-                    _ => lease.release(),
-                }
-                return Err(reply::not_provisioned(&error));
-            }
-        };
-        lease.release();
-        if let Some(path) = &search_path {
-            shared.provisioned(&route.target, path);
-        }
-        parameters = member.pool.parameters();
+    let is_known = route.target.schema.is_none() || search_path.is_some();
+    if member.pool.parameters().is_none() || !is_known {
+        search_path = provisioning::ensure(&member, route, shared).await?;
     }
+    let parameters = member.pool.parameters();
     let dress = Dress::new(search_path, &application_name);
     let parameters = parameters.unwrap_or_default();
 
@@ -315,6 +294,7 @@ fn sets_search_path(options: &[u8]) -> bool {
 async fn greet(
     mut stream: Stream,
     opened: Opened,
+    databases: Option<Arc<str>>,
     leftover: BytesMut,
     state: InState<ClientState>,
     shared: &Shared,
@@ -324,6 +304,9 @@ async fn greet(
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);
+    if let Some(view) = databases {
+        session.serve_databases(view);
+    }
     for (name, value) in parameters.iter() {
         message::parameter_status(&mut out, name, value);
         match (&**name, &**value) {

@@ -2,12 +2,14 @@
 //!
 //! - `handshake`: what it asks for before anybody knows who it is.
 //! - `login`: who it is, where its data is, and whether that exists.
+//! - `provisioning`: making its schema exist.
 //! - `relay`: the loop that carries its bytes.
 //! - `reply`: what greenroom itself says to it.
 //! - `Shared`: what every client is handed.
 
 mod handshake;
 mod login;
+mod provisioning;
 mod relay;
 mod reply;
 mod shared;

@@ -13,8 +13,9 @@ use crate::protocol::body;
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::sqlstate;
 use crate::provision::ProvisionError;
-use crate::route::RouteError;
+use crate::route::{Route, RouteError};
 use crate::server::{ConnectError, QueryError};
+use crate::sql::quote;
 
 /// The longest greenroom waits for a client to take its last message.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
@@ -163,8 +164,51 @@ fn unreachable_server(severity: Severity, error: &dyn std::error::Error) -> Repo
     }
 }
 
+/// The words of PostgreSQL for a database that exists already.
+pub(super) fn duplicate_database(name: &str) -> Report {
+    Report::new(Severity::Error, sqlstate::DUPLICATE_DATABASE, format!("database \"{name}\" already exists"))
+}
+
+/// A database that a client wants to create leads nowhere.
+pub(super) fn no_such_place(error: &RouteError) -> Report {
+    let code = match error {
+        RouteError::NameTooLong { .. } => sqlstate::NAME_TOO_LONG,
+        RouteError::ReservedSchema { .. } => sqlstate::RESERVED_NAME,
+        _ => sqlstate::INSUFFICIENT_PRIVILEGE,
+    };
+    let report = Report::new(Severity::Error, code, "permission denied to create database").detail(error.to_string());
+    report.hint(
+        "greenroom creates the databases of plugins: backend.database.prefix followed by a plugin id, or a plugin's own \
+         connection.database.",
+    )
+}
+
+/// A database that is really a schema is not dropped by a client's word.
+pub(super) fn not_dropped(route: &Route, schema: &str) -> Report {
+    let (name, place) = (&route.database, &route.target.database);
+    let message = format!("database \"{name}\" cannot be dropped through greenroom");
+    Report::new(Severity::Error, sqlstate::FEATURE_NOT_SUPPORTED, message)
+        .detail(format!("It is the schema \"{schema}\" of the database \"{place}\"."))
+        .hint(format!("Connect to \"{place}\" and run: DROP SCHEMA {} CASCADE", quote::identifier(schema)))
+}
+
+/// A schema has none of a database's options.
+pub(super) fn no_options(name: &str) -> Report {
+    let message =
+        format!("options of CREATE DATABASE are not supported for \"{name}\", which greenroom keeps as a schema");
+    Report::new(Severity::Error, sqlstate::FEATURE_NOT_SUPPORTED, message).hint("Leave them out.")
+}
+
+/// What is answered by greenroom itself is read in simple queries only.
+pub(super) fn only_simple_query() -> Report {
+    let message = "databases that greenroom keeps as schemas are created by a simple query only";
+    Report::new(Severity::Error, sqlstate::FEATURE_NOT_SUPPORTED, message)
+        .hint("Send CREATE DATABASE without parameters, as a statement of its own.")
+}
+
 /// The route's schema cannot be used.
-pub(super) fn not_provisioned(error: &ProvisionError) -> Reply {
+pub(super) fn not_provisioned(error: &ProvisionError, severity: Severity) -> Reply {
+    let fatal = |code, message: String| Report::new(severity, code, message);
     Reply::Ours(match error {
         ProvisionError::OtherDeployment { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string())
             .hint("Set backend.database.schemaPrefix to something of this deployment's own."),
@@ -176,9 +220,9 @@ pub(super) fn not_provisioned(error: &ProvisionError) -> Reply {
         }
         ProvisionError::Refused { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string()),
         ProvisionError::Query(QueryError::Refused { body, .. }) => {
-            return Reply::Passed(Severity::Fatal, body.clone());
+            return Reply::Passed(severity, body.clone());
         }
-        ProvisionError::Query(error) => unreachable_server(Severity::Fatal, error),
+        ProvisionError::Query(error) => unreachable_server(severity, error),
     })
 }
 

@@ -13,7 +13,8 @@ use crate::config::{Login, Timeouts};
 use crate::metrics::Metrics;
 use crate::net::Buffers;
 use crate::pool::Pools;
-use crate::route::{PoolKey, RouteTable, Target};
+use crate::provision;
+use crate::route::{POSTGRES, PoolKey, Route, RouteTable, Target};
 
 /// A schema of a pool's database.
 type Schema = (PoolKey, Arc<str>);
@@ -40,6 +41,8 @@ pub struct Shared {
     /// Cancelled when the grace period of the drain is over: clients are told to go wherever they are.
     pub ending: CancellationToken,
     salts: Salts,
+    /// What stands for pg_database where databases are schemas.
+    databases: Option<Arc<str>>,
     /// Derived once per login; guards only the map.
     credentials: Mutex<DerivedKeys>,
     /// Schemas known to exist and to be this deployment's, with the search_path that leads to each.
@@ -55,7 +58,10 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     /// Nobody has logged in yet.
     pub fn new(routes: RouteTable, pools: Arc<Pools>, metrics: Arc<Metrics>, timeouts: Timeouts) -> Self {
+        let base = routes.resolve(POSTGRES, None).ok().filter(|base| routes.creates_schemas(base));
+        let databases = base.map(|base| provision::databases_sql(&routes.virtual_databases(&base)).into());
         Self {
+            databases,
             routes,
             pools,
             metrics,
@@ -88,6 +94,11 @@ impl Shared {
     /// What nobody can prove to be, though it looks like any other login.
     pub(super) fn unknown_credentials(&self, user: &str) -> Credentials {
         self.salts.unknown(user)
+    }
+
+    /// What stands for pg_database, if clients of this route create databases that are really schemas.
+    pub(super) fn virtual_databases(&self, route: &Route) -> Option<Arc<str>> {
+        self.databases.clone().filter(|_| self.routes.creates_schemas(route))
     }
 
     /// The search_path that leads to the target's schema, if that is known to exist.

@@ -72,6 +72,11 @@ impl Pool {
     pub fn parameters(&self) -> Option<Parameters> {
         self.parameters.read().clone()
     }
+
+    /// Closes the idle servers of other databases that `statement`, which creates, alters or drops one, names.
+    pub fn leave_databases(&self, statement: &[u8]) {
+        self.scheduler.leave_databases(&self.key, statement);
+    }
 }
 
 impl fmt::Debug for Pool {

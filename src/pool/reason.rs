@@ -9,6 +9,8 @@ pub enum CloseReason {
     Lifetime,
     /// Another pool needed its place under the ceiling.
     Evicted,
+    /// A statement wanted nobody to be connected to its database.
+    DatabaseChange,
     /// The session that had kept it for itself ended.
     Pinned,
     /// Its client left in the middle of a transaction.
@@ -27,10 +29,11 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Idle,
         Self::Lifetime,
         Self::Evicted,
+        Self::DatabaseChange,
         Self::Pinned,
         Self::ClientGone,
         Self::ServerEnded,
@@ -46,6 +49,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
             Self::Evicted => "evicted",
+            Self::DatabaseChange => "database_change",
             Self::Pinned => "pinned",
             Self::ClientGone => "client_gone",
             Self::ServerEnded => "server_ended",

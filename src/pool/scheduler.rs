@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use memchr::memmem;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +20,10 @@ use super::reason::CloseReason;
 use super::slot::{Seat, Slot};
 use super::store::{Borrowed, Shell, Store};
 use crate::config::PoolLimits;
-use crate::route::PluginId;
+use crate::route::{PluginId, PoolKey};
+
+/// What CREATE DATABASE copies when no other template is named.
+const TEMPLATE: &[u8] = b"template1";
 
 /// What a waiter is given.
 #[derive(Debug)]
@@ -300,6 +304,26 @@ impl Scheduler {
         });
         for (entry, pool, reason) in closed {
             entry.close(&pool, reason);
+        }
+    }
+
+    /// Closes the idle servers of other databases than this pool's that `statement` names, for PostgreSQL refuses to create
+    /// from, alter or drop a database that somebody is connected to. It waits for them to leave for some seconds by itself.
+    pub(super) fn leave_databases(self: &Arc<Self>, own: &PoolKey, statement: &[u8]) {
+        let mut closed = Vec::new();
+        self.decide(|core| {
+            for state in &core.pools {
+                let Some(pool) = state.pool.upgrade() else { continue };
+                let name = pool.key.database.as_bytes();
+                let named = memmem::find(statement, name).is_some() || name == TEMPLATE;
+                if named && pool.key.database != own.database {
+                    let out = state.store.take_out(|_| true).into_iter();
+                    closed.extend(out.map(|entry| (entry, Arc::clone(&pool))));
+                }
+            }
+        });
+        for (entry, pool) in closed {
+            entry.close(&pool, CloseReason::DatabaseChange);
         }
     }
 

@@ -149,6 +149,11 @@ pub fn terminate(out: &mut Vec<u8>) {
     frame(out, Frontend::TERMINATE.0, |_| ());
 }
 
+/// Appends CommandComplete.
+pub fn command_complete(out: &mut Vec<u8>, command: &str) {
+    frame(out, Backend::COMMAND_COMPLETE.0, |out| put_str(out, command.as_bytes()));
+}
+
 /// Appends ReadyForQuery.
 pub fn ready_for_query(out: &mut Vec<u8>, status: TxStatus) {
     let status = match status {

@@ -1,7 +1,11 @@
-//! Makes a route's schema exist, and keeps two deployments out of one schema.
+//! Makes a route's schema exist, keeps two deployments out of one schema, and tells which databases that makes.
 //!
 //! The catalogs are asked first: `CREATE SCHEMA IF NOT EXISTS` wants the right to create even when there is nothing to do.
 //! Every name is qualified or quoted, so that no search_path can bend what is asked.
+
+mod databases;
+
+pub use databases::databases_sql;
 
 use crate::protocol::sqlstate;
 use crate::route::Target;
@@ -55,28 +59,75 @@ pub async fn ensure(server: &mut Server, target: &Target) -> Result<Option<Strin
     let found = match look(server, schema).await? {
         Some(found) => found,
         None if !target.provision => return Err(missing(schema)),
-        None => match create(server, schema, target).await {
-            Ok(()) => look(server, schema).await?.ok_or_else(|| missing(schema))?,
-            Err(error) => match look(server, schema).await? {
-                // Another greenroom, or Backstage itself, was quicker.
-                Some(found) if is_already_there(&error) => found,
-                _ => return Err(refused(schema, target, error)),
-            },
+        None => make(server, schema, target).await?.found(),
+    };
+    admit(server, schema, target, &found).await?;
+    Ok(Some(found.quoted))
+}
+
+/// What came of making a target exist that a client asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    /// It was made; this is its schema's name as PostgreSQL writes it in a search_path.
+    Made(String),
+    /// It exists already.
+    AlreadyThere,
+}
+
+/// Makes the target's schema because a client asked for it by CREATE DATABASE, whatever `ensureExists` says.
+///
+/// # Errors
+/// See [`ProvisionError`]. After [`QueryError::Lost`] within it the server is unusable.
+pub async fn create(server: &mut Server, target: &Target) -> Result<Creation, ProvisionError> {
+    let Some(schema) = target.schema.as_deref() else { return Ok(Creation::AlreadyThere) };
+    let (found, made) = match look(server, schema).await? {
+        Some(found) => (found, false),
+        None => match make(server, schema, target).await? {
+            Made::Now(found) => (found, true),
+            Made::BySomebodyElse(found) => (found, false),
         },
     };
-    match found.comment.as_deref().map(|comment| comment.strip_prefix(MARK)) {
-        Some(Some(owner)) if owner != &*target.deployment => {
-            return Err(ProvisionError::OtherDeployment {
-                schema: schema.to_owned(),
-                owner: owner.to_owned(),
-                deployment: target.deployment.to_string(),
-            });
+    admit(server, schema, target, &found).await?;
+    Ok(if made { Creation::Made(found.quoted) } else { Creation::AlreadyThere })
+}
+
+/// A schema that was to be made.
+enum Made {
+    Now(Found),
+    /// Another greenroom, or Backstage itself, was quicker.
+    BySomebodyElse(Found),
+}
+
+impl Made {
+    fn found(self) -> Found {
+        match self {
+            Self::Now(found) | Self::BySomebodyElse(found) => found,
         }
-        // Ours, or somebody's own comment, which is not ours to replace.
-        Some(_) => {}
-        None => mark(server, schema, target).await?,
     }
-    Ok(Some(found.quoted))
+}
+
+async fn make(server: &mut Server, schema: &str, target: &Target) -> Result<Made, ProvisionError> {
+    match run_creation(server, schema, target).await {
+        Ok(()) => look(server, schema).await?.map(Made::Now).ok_or_else(|| missing(schema)),
+        Err(error) => match look(server, schema).await? {
+            Some(found) if is_already_there(&error) => Ok(Made::BySomebodyElse(found)),
+            _ => Err(refused(schema, target, error)),
+        },
+    }
+}
+
+/// Refuses another deployment's schema, and marks one that nobody has marked.
+async fn admit(server: &mut Server, schema: &str, target: &Target, found: &Found) -> Result<(), ProvisionError> {
+    match found.comment.as_deref().map(|comment| comment.strip_prefix(MARK)) {
+        Some(Some(owner)) if owner != &*target.deployment => Err(ProvisionError::OtherDeployment {
+            schema: schema.to_owned(),
+            owner: owner.to_owned(),
+            deployment: target.deployment.to_string(),
+        }),
+        // Ours, or somebody's own comment, which is not ours to replace.
+        Some(_) => Ok(()),
+        None => mark(server, schema, target).await,
+    }
 }
 
 /// A schema that exists.
@@ -118,7 +169,7 @@ fn marking_sql(schema: &str, target: &Target) -> String {
     format!("COMMENT ON SCHEMA {} IS {comment}", quote::identifier(schema))
 }
 
-async fn create(server: &mut Server, schema: &str, target: &Target) -> Result<(), QueryError> {
+async fn run_creation(server: &mut Server, schema: &str, target: &Target) -> Result<(), QueryError> {
     server.query(&creation_sql(schema, target)).await?;
     tracing::info!(schema, database = &*target.database, "schema created");
     Ok(())

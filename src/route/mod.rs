@@ -4,11 +4,13 @@
 //! whether it must be created, is for others to find out.
 
 mod table;
+mod virtual_databases;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use table::{RouteError, RouteTable};
+pub use table::{POSTGRES, RouteError, RouteTable};
+pub use virtual_databases::VirtualDatabases;
 
 use crate::config::{Login, PoolLimits, ServerAddress, ServerEndpoint};
 

@@ -15,7 +15,7 @@ use crate::config::{
 const MAX_REMEMBERED: usize = 1024;
 
 /// The database Backstage connects to when it creates others.
-const POSTGRES: &str = "postgres";
+pub const POSTGRES: &str = "postgres";
 
 /// What Backstage's plugins begin their `application_name` with, whatever the configured prefix.
 const APPLICATION_PREFIX: &str = "backstage_plugin_";
@@ -142,6 +142,16 @@ impl RouteTable {
     /// The routes that the configuration names.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.configured.values()
+    }
+
+    /// The base's place, if it is on PostgreSQL.
+    pub(super) fn base_place(&self) -> Option<&PostgresPlace> {
+        self.database.base_place()
+    }
+
+    /// What the names of plugin databases and of plugin schemas begin with.
+    pub(super) fn prefixes(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.database.prefix), Arc::clone(&self.database.schema_prefix))
     }
 
     /// How many routes are remembered that the configuration does not name.

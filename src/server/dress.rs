@@ -1,7 +1,8 @@
 //! What a server is dressed in for a session: the settings that ride ahead of the client's own bytes.
 //!
 //! Only what cannot fail rides ahead: a search_path (PostgreSQL does not check that its schemas exist) and an
-//! application_name. Each goes in a simple query of its own, so that no ROLLBACK of the client undoes it.
+//! application_name. Each goes in a simple query of its own, so that no ROLLBACK of the client undoes it. A role can fail,
+//! and what follows must not be done as anybody else: it is waited for.
 
 use std::sync::Arc;
 
@@ -15,6 +16,10 @@ pub struct Dress {
     pub search_path: Option<Arc<str>>,
     /// The client's application_name.
     pub application_name: Arc<str>,
+    /// The role that the client has set, as SET takes it; `None` where it is the one that the login begins with.
+    pub role: Option<Arc<str>>,
+    /// The search_path that a RESET goes back to.
+    home: Option<Arc<str>>,
     /// The queries that set each, made once.
     path_query: Arc<[u8]>,
     name_query: Arc<[u8]>,
@@ -28,9 +33,28 @@ impl Dress {
     /// What a shared server calls itself until it is dressed, and again after a RESET.
     pub const OWN_NAME: &str = "greenroom";
 
-    /// The statement that sets the search_path.
-    pub fn search_path_sql(&self) -> String {
-        format!("SET search_path TO {}", self.search_path.as_deref().unwrap_or("DEFAULT"))
+    /// The statement that does what RESET search_path means to the session.
+    pub fn home_path_sql(&self) -> String {
+        search_path_sql(self.home.as_deref())
+    }
+
+    /// The search_path that a RESET goes back to; `None` where it is the login's own default.
+    pub fn home_path(&self) -> Option<&str> {
+        self.home.as_deref()
+    }
+
+    /// The statement that sets the role.
+    pub fn role_sql(&self) -> String {
+        match &self.role {
+            Some(role) => format!("SET ROLE {role}"),
+            None => "RESET ROLE".to_owned(),
+        }
+    }
+
+    /// The statements that a server of the session's own needs beyond its startup parameters.
+    pub fn own_settings_sql(&self) -> Vec<String> {
+        let path = (self.search_path != self.home).then(|| search_path_sql(self.search_path.as_deref()));
+        path.into_iter().chain(self.role.is_some().then(|| self.role_sql())).collect()
     }
 
     /// The statement that sets the application_name.
@@ -41,22 +65,25 @@ impl Dress {
     /// The dress of a session with this search_path, written as SET takes it.
     pub fn new(search_path: Option<Arc<str>>, application_name: &str) -> Self {
         let mut dress = Self {
+            home: search_path.clone(),
+            path_query: query(&search_path_sql(search_path.as_deref())),
             search_path,
             application_name: application_name.into(),
-            path_query: Arc::default(),
+            role: None,
             name_query: Arc::default(),
         };
-        let query = |sql: String| {
-            let mut out = Vec::new();
-            message::query(&mut out, &sql);
-            out.into()
-        };
-        dress.path_query = query(dress.search_path_sql());
-        dress.name_query = query(dress.application_name_sql());
+        dress.name_query = query(&dress.application_name_sql());
         dress
     }
 
-    /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring.
+    /// The client has set a search_path of its own, written as SET takes it.
+    pub fn set_search_path(&mut self, path: &str) {
+        self.path_query = query(&search_path_sql(Some(path)));
+        self.search_path = Some(path.into());
+    }
+
+    /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring. The role is not among
+    /// them.
     pub fn change_to(&mut self, wanted: &Self, out: &mut Vec<u8>) -> u32 {
         let mut cycles = 0;
         if self.search_path != wanted.search_path {
@@ -68,7 +95,9 @@ impl Dress {
             cycles += 1;
         }
         if cycles > 0 {
+            let role = self.role.take();
             self.clone_from(wanted);
+            self.role = role;
         }
         cycles
     }
@@ -79,6 +108,16 @@ impl Dress {
     pub fn is_plain_application_name(name: &str) -> bool {
         name.len() < 64 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
     }
+}
+
+fn search_path_sql(path: Option<&str>) -> String {
+    format!("SET search_path TO {}", path.unwrap_or("DEFAULT"))
+}
+
+fn query(sql: &str) -> Arc<[u8]> {
+    let mut out = Vec::new();
+    message::query(&mut out, sql);
+    out.into()
 }
 
 #[cfg(test)]
@@ -102,6 +141,26 @@ mod tests {
         assert!(text.contains("SET search_path TO \"user-settings\"\0Q"), "{text}");
         assert!(text.ends_with("SET application_name TO 'it''s'\0"), "{text}");
         assert_eq!(dress.change_to(&wanted, &mut out), 0);
+    }
+
+    #[test]
+    fn a_role_never_rides_ahead() {
+        let (mut dress, mut out) = (Dress::new(None, "a"), Vec::new());
+        let mut wanted = Dress::new(None, "b");
+        wanted.role = Some("owner".into());
+        assert_eq!(dress.change_to(&wanted, &mut out), 1);
+        assert!(!out.windows(4).any(|bytes| bytes.eq_ignore_ascii_case(b"role")));
+        assert_eq!(dress.role, None);
+    }
+
+    #[test]
+    fn a_server_of_its_own_gets_what_the_client_has_set() {
+        let mut dress = Dress::new(Some("catalog".into()), "a");
+        assert!(dress.own_settings_sql().is_empty());
+        dress.set_search_path("other, public");
+        dress.role = Some("owner".into());
+        assert_eq!(dress.own_settings_sql(), ["SET search_path TO other, public", "SET ROLE owner"]);
+        assert_eq!(dress.home_path_sql(), "SET search_path TO catalog");
     }
 
     #[test]

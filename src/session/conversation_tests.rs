@@ -92,6 +92,7 @@ impl Through {
                 self.client.push_back((Backend::READY_FOR_QUERY, id));
             }
             Verdict::Terminate => panic!("no goodbye was said"),
+            Verdict::Rewrite | Verdict::Database | Verdict::OnlySimpleQuery => panic!("databases are not schemas here"),
         }
         self.closes_unnamed |= matches!(ask, Ask::Close { what: What::UnnamedStatement });
     }

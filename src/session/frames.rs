@@ -1,5 +1,6 @@
 //! What becomes of a client's frame.
 
+use super::acting::parts_of_parse;
 use super::asked::Asked;
 use super::pin::PinReason;
 use super::{CopyIn, Passing, Session};
@@ -16,6 +17,12 @@ pub enum Verdict {
     ForwardAfterInjection,
     /// PostgreSQL would ignore it here.
     Ignore,
+    /// [`Session::rewritten`] goes to the server instead.
+    Rewrite,
+    /// [`Session::take_database`] says which statement about a database is to be answered here.
+    Database,
+    /// A Parse of such a statement: refused, and what follows is ignored up to Sync.
+    OnlySimpleQuery,
     /// ReadyForQuery is the whole answer, and no server is needed for it.
     AnswerReady,
     /// The client says goodbye.
@@ -34,13 +41,20 @@ impl Session {
         }
         match tag {
             Frontend::QUERY => {
+                let text = body::cstr(body).map_or(body, |(text, _)| text);
+                if let Some(verdict) = self.act_on_query(text) {
+                    return verdict;
+                }
                 self.begins(is_plain_query(body));
-                self.read_text(body::cstr(body).map_or(body, |(text, _)| text), false);
+                self.read_text(text, false);
                 self.ask_query()
             }
             Frontend::PARSE => {
-                let (name, rest) = body::cstr(body).unwrap_or((body, b""));
-                self.read_text(body::cstr(rest).map_or(rest, |(text, _)| text), !name.is_empty());
+                let (name, text, types) = parts_of_parse(frame);
+                if let Some(verdict) = self.act_on_parse(name, text, types) {
+                    return verdict;
+                }
+                self.read_text(text, !name.is_empty());
                 if name.is_empty() {
                     self.begins(is_plain_parse(body));
                     self.unnamed.parse(frame);
@@ -138,13 +152,13 @@ impl Session {
     }
 
     /// The first thing asked of a server decides whether a stranger's unnamed statement can still be there.
-    fn begins(&mut self, replaces_unnamed: bool) {
+    pub(super) fn begins(&mut self, replaces_unnamed: bool) {
         if self.queue.is_empty() {
             self.replaces_unnamed = replaces_unnamed;
         }
     }
 
-    fn ask_query(&mut self) -> Verdict {
+    pub(super) fn ask_query(&mut self) -> Verdict {
         self.queries += 1;
         self.batch_is_open = false;
         self.unnamed_effects = Effects::NONE;
@@ -259,7 +273,13 @@ impl Session {
 /// Whether a Query is whole and of one encoding only: PostgreSQL will drop the unnamed statement before anything can fail.
 #[inline]
 fn is_plain_query(body: &[u8]) -> bool {
-    matches!(body.split_last(), Some((0, text)) if text.is_ascii() && memchr::memchr(0, text).is_none())
+    matches!(body.split_last(), Some((0, text)) if is_plain_text(text))
+}
+
+/// The same of its text.
+#[inline]
+pub(super) fn is_plain_text(text: &[u8]) -> bool {
+    text.is_ascii() && memchr::memchr(0, text).is_none()
 }
 
 /// The same of a Parse of the unnamed statement: an empty name, the text, and as many types as it says.

@@ -5,22 +5,26 @@
 //! lease ends when nothing of this client is left on the server, and an answer to one of our own messages never reaches
 //! a client.
 //!
+//! - `acting`: statements that are acted upon.
 //! - `asked`: the queue of what was asked.
 //! - `unnamed`: the client's own unnamed statement.
 //! - `pin`: why a session keeps its server.
 
+mod acting;
 pub mod asked;
 mod frames;
 pub mod pin;
 mod replies;
 pub mod unnamed;
 
+use acting::Acting;
 use asked::Queue;
 pub use frames::Verdict;
 pub use pin::PinReason;
 pub use replies::{Failure, Reply};
 use unnamed::Unnamed;
 
+use crate::protocol::tag::TxStatus;
 use crate::sql::{Effect, Effects, Quoting, Scanner};
 
 /// One client's virtual session, from its login to its goodbye.
@@ -38,6 +42,9 @@ pub struct Session {
     passing: Option<Passing>,
     /// Whether a COPY takes data, and from whom the next move is.
     copy_in: CopyIn,
+    /// Where the session's transaction stands, as the last ReadyForQuery said.
+    status: TxStatus,
+    acting: Acting,
     /// What was asked first replaces the server's unnamed statement, whatever becomes of it.
     replaces_unnamed: bool,
     /// What the unnamed statement may leave behind when it is executed.
@@ -88,6 +95,8 @@ impl Session {
             pin: None,
             passing: None,
             copy_in: CopyIn::No,
+            status: TxStatus::Idle,
+            acting: Acting::default(),
             replaces_unnamed: false,
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
@@ -186,6 +195,8 @@ impl Session {
 
     /// The lease ended and its server is gone or another's.
     pub fn lease_ended(&mut self) {
+        self.status = TxStatus::Idle;
+        self.acting.failed();
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;

@@ -99,6 +99,8 @@ impl Session {
             // What was to be kept never came about.
             self.pin = None;
         }
+        self.acting.failed();
+        self.status = TxStatus::Idle;
         self.discarding |= in_batch;
         self.copy_in = CopyIn::No;
         self.skipping = false;
@@ -133,7 +135,11 @@ impl Session {
         self.copy_in = CopyIn::No;
         self.skipping = false;
         match status.and_then(TxStatus::from_byte) {
-            Some(status) => Reply::Ready(status),
+            Some(status) => {
+                self.status = status;
+                self.acting.ready(status);
+                Reply::Ready(status)
+            }
             None => Reply::Broken,
         }
     }
@@ -162,6 +168,7 @@ impl Session {
     }
 
     fn error(&mut self) {
+        self.acting.failed();
         if self.copy_in != CopyIn::No {
             // Which of the Syncs around the data the server has seen as one cannot be told.
             self.copy_in = CopyIn::No;

@@ -7,11 +7,13 @@
 //! - `effects`: the set of things that may be left behind.
 //! - `words`: which word means what.
 //! - `scanner`: splits text into words.
+//! - `statement`: the few statements that are understood as a whole.
 //! - `quote`: writes names and literals.
 
 pub mod effects;
 pub mod quote;
 pub mod scanner;
+pub mod statement;
 mod words;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError, Sequences};
 use crate::session::PinReason;
 use crate::sql::Effect;
+use crate::sql::statement::Statement;
 
 /// What a wait for a server brings.
 pub(super) type Lent = Result<Lease, LendError>;
@@ -24,6 +25,9 @@ pub(super) type Lent = Result<Lease, LendError>;
 pub(super) enum LendError {
     #[error(transparent)]
     Acquire(#[from] AcquireError),
+    /// PostgreSQL does not let the login have the session's role any more.
+    #[error("the session's role cannot be set: {0}")]
+    Role(QueryError),
     #[error("the server could not be prepared: {0}")]
     Prepare(#[from] QueryError),
     #[error("the server did not answer while it was prepared")]
@@ -97,6 +101,9 @@ impl Relay<'_> {
                 tracing::warn!(plugin = &*self.metrics.name, code, error = text, "no server for a transaction");
                 return self.fail_outstanding(&error);
             }
+            Err(LendError::Role(QueryError::Refused { body, .. })) => {
+                return self.fail_outstanding(&reply::Reply::Passed(Severity::Error, body));
+            }
             Err(error) => {
                 tracing::warn!(plugin = &*self.metrics.name, %error, "a server was lost");
                 return Flow::Break(Ending::Told(reply::server_lost()));
@@ -105,8 +112,13 @@ impl Relay<'_> {
         Flow::Continue(())
     }
 
-    /// Dresses a fresh server: what differs goes out ahead of the client's bytes, in the same write.
+    /// Dresses a fresh server: what differs goes out ahead of the client's bytes, in the same write. A role is waited for.
     fn lend(&mut self, mut lease: Lease) {
+        if !lease.is_private() && lease.server().dress.role != self.dress.role {
+            let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
+            self.key.place.waits();
+            return self.wait(true, Box::pin(async { in_role.await? }));
+        }
         if lease.is_private() {
             // The database turned out to have code of its own while the session waited.
             self.session.pin_for(PinReason::DatabaseCode);
@@ -191,6 +203,7 @@ impl Relay<'_> {
     pub(super) fn on_ready(&mut self, is_last: bool) -> Flow {
         self.turn_passes();
         self.note_changed_code();
+        self.note_setting();
         if !self.session.is_settled() {
             // More was sent behind it: the next transaction has begun already.
             self.times.transaction.get_or_insert(self.times.clients_turn);
@@ -227,6 +240,20 @@ impl Relay<'_> {
         let effects = self.session.effects();
         if [Effect::Code, Effect::Procedural, Effect::Unreadable].into_iter().any(|effect| effects.contains(effect)) {
             self.member.pool.facts.forget();
+        }
+    }
+
+    /// What the client has set with a statement of its own goes with its session from server to server.
+    fn note_setting(&mut self) {
+        match self.session.take_setting() {
+            Some(Statement::SetSearchPath(path)) => self.dress.set_search_path(&path),
+            Some(Statement::SetRole(role)) => self.dress.role = Some(role.into()),
+            Some(Statement::ResetRole) => self.dress.role = None,
+            _ => return,
+        }
+        // The server has done it already.
+        if let Lending::Leased(lease) = &mut self.lending {
+            lease.server().dress.clone_from(&self.dress);
         }
     }
 
@@ -301,9 +328,30 @@ async fn shared(member: Member, dress: Dress) -> Lent {
 /// A server of the session's own.
 async fn private(member: Member, dress: Dress) -> Lent {
     let mut startup = vec![("application_name".to_owned(), dress.application_name.to_string())];
-    startup.extend(dress.search_path.as_ref().map(|path| ("search_path".to_owned(), path.to_string())));
-    let (lease, _) = member.acquire(Kind::Private { startup, dress }).await.map_err(LendError::Acquire)?;
+    startup.extend(dress.home_path().map(|path| ("search_path".to_owned(), path.to_owned())));
+    let settings = dress.own_settings_sql();
+    let kind = Kind::Private { startup, dress };
+    let (mut lease, _) = member.acquire(kind).await.map_err(LendError::Acquire)?;
+    for sql in settings {
+        timeout(member.create_timeout(), lease.server().query(&sql)).await?.map_err(LendError::Role)?;
+    }
     Ok(lease)
+}
+
+/// A server in the session's role; what follows must not be done as anybody else.
+async fn in_role(mut lease: Lease, dress: Dress) -> Lent {
+    match lease.server().query(&dress.role_sql()).await {
+        Ok(_) => {
+            lease.server().dress.role = dress.role;
+            Ok(lease)
+        }
+        Err(error @ QueryError::Refused { .. }) => {
+            // The server is as it was.
+            lease.release();
+            Err(LendError::Role(error))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives the session its own search_path back if a RESET took it away.
@@ -313,7 +361,7 @@ async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
     let mut now = rows.into_iter().flatten();
     let (path, name) = (now.next().flatten(), now.next().flatten());
     if path.as_deref() == Some(Dress::NOWHERE) {
-        lease.server().query_anywhere(&dress.search_path_sql()).await?;
+        lease.server().query_anywhere(&dress.home_path_sql()).await?;
     }
     if name.as_deref() == Some(Dress::OWN_NAME) {
         lease.server().query_anywhere(&dress.application_name_sql()).await?;

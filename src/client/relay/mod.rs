@@ -7,10 +7,12 @@
 //! - `poll`: what can happen next.
 //! - `upstream`: frames of the client.
 //! - `downstream`: frames of the server.
+//! - `errand`: what greenroom does itself for a client.
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
 
 mod downstream;
+mod errand;
 mod lending;
 mod limits;
 mod poll;
@@ -35,6 +37,7 @@ use crate::protocol::message::Report;
 use crate::protocol::tag::TxStatus;
 use crate::server::{Dress, FactsSnapshot};
 use crate::session::{PinReason, Session};
+use errand::Errand;
 use lending::Lending;
 use limits::Timer;
 use poll::Event;
@@ -61,6 +64,8 @@ pub(super) struct Relay<'a> {
     dress: Dress,
     session: Session,
     lending: Lending,
+    /// What is being done for the client meanwhile.
+    errand: Option<Errand<'a>>,
     /// Where the session's transaction stands, as the client was last told.
     status: TxStatus,
 
@@ -144,6 +149,7 @@ impl<'a> Relay<'a> {
             dress: client.dress,
             session: client.session,
             lending: Lending::Free,
+            errand: None,
             status: TxStatus::Idle,
             up,
             ahead: Vec::new(),
@@ -203,6 +209,10 @@ impl<'a> Relay<'a> {
             Event::ServerBytes(bytes) => self.on_server_bytes(bytes),
             Event::ServerGone => self.on_server_gone(),
             Event::Lent(result) => self.on_lent(*result),
+            Event::ErrandDone(result) => self.on_errand_done(result),
+            Event::Cancelled if self.errand.is_some() => {
+                self.on_errand_done(Err(reply::Reply::Ours(reply::cancelled())))
+            }
             Event::Cancelled => self.fail_outstanding(&reply::Reply::Ours(reply::cancelled())),
             Event::Deadline => self.on_deadline(),
             Event::Draining => Flow::Break(Ending::Told(reply::shutdown())),
@@ -241,6 +251,7 @@ impl<'a> Relay<'a> {
 
     /// Nothing is asked, nothing is on its way, and no transaction is open: the client could leave without loss.
     fn is_at_rest(&self) -> bool {
-        self.status == TxStatus::Idle && self.session.is_settled() && self.up.is_none() && self.ahead.is_empty()
+        let nothing_on_its_way = self.up.is_none() && self.ahead.is_empty() && self.errand.is_none();
+        self.status == TxStatus::Idle && self.session.is_settled() && nothing_on_its_way
     }
 }

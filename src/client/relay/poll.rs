@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Relay;
 use super::lending::{Lending, Lent};
+use crate::client::reply::Reply;
 use crate::net::{Buffer, Buffers, Stream};
 
 /// Something that needs a decision.
@@ -27,6 +28,8 @@ pub(super) enum Event {
     ServerGone,
     /// The wait for a server is over.
     Lent(Box<Lent>),
+    /// What was done for the client is done.
+    ErrandDone(Result<(), Reply>),
     /// The client cancelled its wait.
     Cancelled,
     Deadline,
@@ -61,6 +64,14 @@ impl Relay<'_> {
                 return Poll::Ready(Event::Lent(Box::new(lent)));
             }
             if waiting.cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Cancelled);
+            }
+        }
+        if let Some(errand) = &mut self.errand {
+            if let Poll::Ready(done) = errand.done.as_mut().poll(cx) {
+                return Poll::Ready(Event::ErrandDone(done));
+            }
+            if errand.cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Cancelled);
             }
         }
@@ -167,7 +178,7 @@ impl Relay<'_> {
         let waits = self.up.as_ref().is_some_and(|up| !up.outgoing().is_empty()) || !self.ahead.is_empty();
         let full = self.up.as_ref().is_some_and(|up| !up.has_room());
         // Nor is a client that does not take its answers.
-        if self.own.len() > MOST_OWN_BYTES {
+        if self.own.len() > MOST_OWN_BYTES || self.errand.is_some() {
             return Poll::Pending;
         }
         if self.leaving || (waits && matches!(self.lending, Lending::Leased(_))) || (waits && full) {

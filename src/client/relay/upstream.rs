@@ -44,6 +44,13 @@ impl Relay<'_> {
             };
             self.up_forwards = matches!(verdict, Verdict::Forward | Verdict::ForwardAfterInjection);
             self.obey(verdict, len)?;
+            if self.errand.is_some() {
+                // What follows waits in the buffer.
+                return Flow::Continue(());
+            }
+        }
+        if let Some(statement) = self.session.take_database_change() {
+            self.member.pool.leave_databases(&statement);
         }
         self.check_sequence_reads()?;
         if self.up.as_ref().is_some_and(Buffer::is_empty)
@@ -82,6 +89,18 @@ impl Relay<'_> {
                     up.pass(len);
                 }
             }
+            Verdict::Rewrite => {
+                self.ahead.extend_from_slice(up.outgoing());
+                up.discard_outgoing();
+                up.discard(len);
+                self.session.rewritten(&mut self.ahead);
+            }
+            Verdict::Database => return self.obey_database(len),
+            Verdict::OnlySimpleQuery => {
+                up.discard(len);
+                reply::only_simple_query().write(&mut self.own);
+                self.session.discard_to_sync();
+            }
             Verdict::Ignore => up.discard(len),
             Verdict::AnswerReady => {
                 up.discard(len);
@@ -96,6 +115,23 @@ impl Relay<'_> {
             }
         }
         Flow::Continue(())
+    }
+
+    /// A statement about a database is answered here, or asked of the server after all.
+    fn obey_database(&mut self, len: usize) -> Flow {
+        let answered = self.session.take_database().and_then(|statement| self.on_database(statement));
+        let Some(up) = &mut self.up else { return Flow::Continue(()) };
+        match answered {
+            Some(flow) => {
+                up.discard(len);
+                flow
+            }
+            None => {
+                self.session.ask_about_database();
+                up.pass(len);
+                Flow::Continue(())
+            }
+        }
     }
 
     /// The outstanding questions get this error, and what had not gone out yet is dropped.

@@ -1,0 +1,92 @@
+//! What a client asked for and greenroom does itself: CREATE DATABASE and DROP DATABASE, where databases are schemas.
+//!
+//! While an errand runs nothing more is read of the client, so that answers keep their order.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::lending::Lending;
+use super::{Flow, Relay};
+use crate::cancel::CancelPlace;
+use crate::client::provisioning;
+use crate::client::reply::{self, Reply};
+use crate::metrics::ClientState;
+use crate::protocol::message;
+use crate::protocol::tag::TxStatus;
+use crate::route::Route;
+use crate::sql::statement::Statement;
+
+/// Something that is being done for the client, which a cancel can end.
+pub(super) struct Errand<'a> {
+    pub(super) done: Pin<Box<dyn Future<Output = Result<(), Reply>> + Send + 'a>>,
+    pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Relay<'_> {
+    /// Answers a statement about a database. `None` if it is about one that is really a database: PostgreSQL answers.
+    pub(super) fn on_database(&mut self, statement: Statement) -> Option<Flow> {
+        let (name, drops, options) = match &statement {
+            Statement::CreateDatabase { name, options } => (name, false, *options),
+            Statement::DropDatabase { name } => (name, true, false),
+            _ => return None,
+        };
+        let route = match self.shared.routes.resolve(name, None) {
+            Ok(route) => route,
+            // There is no such database to drop, and PostgreSQL says so.
+            Err(_) if drops => return None,
+            Err(error) => return Some(self.errand_is_done(Err(Reply::Ours(reply::no_such_place(&error))))),
+        };
+        let schema = route.target.schema.clone();
+        match schema {
+            Some(schema) if drops => Some(self.errand_is_done(Err(Reply::Ours(reply::not_dropped(&route, &schema))))),
+            Some(_) if options => Some(self.errand_is_done(Err(Reply::Ours(reply::no_options(name))))),
+            Some(_) => {
+                self.create(route);
+                Some(Flow::Continue(()))
+            }
+            None => None,
+        }
+    }
+
+    fn create(&mut self, route: Arc<Route>) {
+        let shared = self.shared;
+        let place = Arc::clone(&self.key.place);
+        self.key.place.waits();
+        self.state.set(ClientState::Waiting);
+        self.errand = Some(Errand {
+            done: Box::pin(async move { provisioning::create(&route, shared).await }),
+            cancelled: Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await }),
+        });
+    }
+
+    /// The client is told, and what it has sent meanwhile is read.
+    pub(super) fn on_errand_done(&mut self, done: Result<(), Reply>) -> Flow {
+        self.errand = None;
+        match &mut self.lending {
+            Lending::Leased(lease) => {
+                self.key.place.leases(Arc::clone(&lease.server().cancel));
+                self.state.set(ClientState::Pinned);
+            }
+            _ => {
+                self.key.place.rests();
+                self.state.set(ClientState::Idle);
+            }
+        }
+        self.errand_is_done(done)?;
+        self.on_client_bytes(0)
+    }
+
+    fn errand_is_done(&mut self, done: Result<(), Reply>) -> Flow {
+        match done {
+            Ok(()) => message::command_complete(&mut self.own, "CREATE DATABASE"),
+            Err(error) => {
+                let (code, text) = error.summary();
+                tracing::info!(plugin = &*self.metrics.name, code, error = text, "statement about a database refused");
+                error.write(&mut self.own);
+            }
+        }
+        message::ready_for_query(&mut self.own, TxStatus::Idle);
+        self.turn_passes();
+        Flow::Continue(())
+    }
+}

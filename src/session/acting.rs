@@ -1,0 +1,161 @@
+//! Statements that are acted upon instead of merely passed on: settings that the session carries from server to server,
+//! and databases that are really schemas.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::frames::Verdict;
+use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::tag::TxStatus;
+use crate::protocol::{Frontend, body, message};
+use crate::sql::statement::{self, Statement};
+
+/// What a session does with the statements that are more than bytes to it.
+#[derive(Debug, Default)]
+pub(super) struct Acting {
+    /// What stands for the table of databases, where databases are schemas.
+    databases: Option<Arc<str>>,
+    /// A SET is on its way to the server.
+    asked: Option<Statement>,
+    /// It worked.
+    made: Option<Statement>,
+    /// The statement that the last verdict was about.
+    database: Option<Statement>,
+    /// The frame that goes to the server instead of the client's.
+    rewritten: Vec<u8>,
+    /// A statement that wants nobody to be connected to the databases that it names.
+    changes: Option<Vec<u8>>,
+}
+
+impl Acting {
+    /// A SET worked, if one was on its way.
+    pub(super) fn ready(&mut self, status: TxStatus) {
+        self.made = self.asked.take().filter(|_| status == TxStatus::Idle);
+    }
+
+    /// What was on its way has failed, or will never arrive.
+    pub(super) fn failed(&mut self) {
+        self.asked = None;
+    }
+}
+
+impl Session {
+    /// Databases are schemas here: `view` stands for pg_database when Knex asks whether one exists, and
+    /// CREATE DATABASE and DROP DATABASE get verdicts of their own.
+    pub fn serve_databases(&mut self, view: Arc<str>) {
+        self.acting.databases = Some(view);
+    }
+
+    /// The setting that the client has just made with a statement of its own, and which is to be carried from server to
+    /// server. To be asked for at each ReadyForQuery.
+    pub fn take_setting(&mut self) -> Option<Statement> {
+        self.acting.made.take()
+    }
+
+    /// The statement that [`Verdict::Database`] is about.
+    pub fn take_database(&mut self) -> Option<Statement> {
+        self.acting.database.take()
+    }
+
+    /// The statement that [`Verdict::Database`] was about goes to the server after all.
+    pub fn ask_about_database(&mut self) {
+        self.begins(false);
+        self.ask_query();
+    }
+
+    /// The text of a statement that creates, drops or alters a database, and so wants nobody to be connected to it.
+    pub fn take_database_change(&mut self) -> Option<Vec<u8>> {
+        self.acting.changes.take()
+    }
+
+    /// Appends what goes to the server instead of the frame with [`Verdict::Rewrite`].
+    pub fn rewritten(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.acting.rewritten);
+    }
+
+    /// Ignores what follows up to Sync, because we have answered with an error.
+    pub fn discard_to_sync(&mut self) {
+        self.discarding = true;
+    }
+
+    /// Acts on a simple query, if it is one to act upon.
+    #[inline]
+    pub(super) fn act_on_query(&mut self, text: &[u8]) -> Option<Verdict> {
+        self.note_database_change(text);
+        if !self.is_between_statements() {
+            return None;
+        }
+        match Statement::read(text) {
+            Some(setting @ (Statement::SetSearchPath(_) | Statement::SetRole(_) | Statement::ResetRole)) => {
+                // A server of the session's own keeps its settings by itself.
+                if self.pin.is_some() {
+                    return None;
+                }
+                self.acting.asked = Some(setting);
+                self.begins(super::frames::is_plain_text(text));
+                Some(self.ask_query())
+            }
+            Some(database) if self.acting.databases.is_some() => {
+                self.acting.database = Some(database);
+                Some(Verdict::Database)
+            }
+            _ => {
+                let frame = self.about_schemas(Frontend::QUERY, b"", text, b"")?;
+                Some(self.on_rewritten(frame))
+            }
+        }
+    }
+
+    /// Acts on a Parse, if it is one to act upon.
+    #[inline]
+    pub(super) fn act_on_parse(&mut self, name: &[u8], text: &[u8], types: &[u8]) -> Option<Verdict> {
+        self.note_database_change(text);
+        self.acting.databases.as_ref()?;
+        if let Some(frame) = self.about_schemas(Frontend::PARSE, name, text, types) {
+            return Some(self.on_rewritten(frame));
+        }
+        let database =
+            matches!(Statement::read(text)?, Statement::CreateDatabase { .. } | Statement::DropDatabase { .. });
+        (database && self.is_between_statements()).then_some(Verdict::OnlySimpleQuery)
+    }
+
+    fn is_between_statements(&self) -> bool {
+        self.status == TxStatus::Idle && self.is_settled()
+    }
+
+    fn note_database_change(&mut self, text: &[u8]) {
+        if statement::changes_databases(text) {
+            self.acting.changes = Some(text.to_vec());
+        }
+    }
+
+    /// Knex's question whether a database exists, asked of the schemas.
+    fn about_schemas(&self, tag: Frontend, name: &[u8], text: &[u8], types: &[u8]) -> Option<Vec<u8>> {
+        let view = self.acting.databases.as_ref()?;
+        let wanted = statement::counts_databases(text)?;
+        let mut frame = Vec::new();
+        message::frame(&mut frame, tag.0, |out| {
+            if tag == Frontend::PARSE {
+                message::put_str(out, name);
+            }
+            let sql = [b"select count(*) from (", view.as_bytes(), b") \"pg_database\" where \"datname\" = ", wanted];
+            message::put_str(out, &sql.concat());
+            out.extend_from_slice(types);
+        });
+        Some(frame)
+    }
+
+    /// The session goes on as if the client had sent this frame.
+    fn on_rewritten(&mut self, frame: Vec<u8>) -> Verdict {
+        let verdict = self.on_client(&frame);
+        self.acting.rewritten = frame;
+        if verdict == Verdict::Forward { Verdict::Rewrite } else { verdict }
+    }
+}
+
+/// The name, the text and the parameter types of a Parse.
+pub(super) fn parts_of_parse(frame: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let (name, rest) = body::cstr(&frame[HEADER_BYTES..]).unwrap_or_default();
+    let (text, types) = body::cstr(rest).unwrap_or((rest, b""));
+    (name, text, types)
+}
