@@ -73,6 +73,10 @@ impl Pool {
         self.parameters.read().clone()
     }
 
+    fn forget_parameters(&self) {
+        *self.parameters.write() = None;
+    }
+
     /// Closes the idle servers of other databases that `statement`, which creates, alters or drops one, names.
     pub fn leave_databases(&self, statement: &[u8]) {
         self.scheduler.leave_databases(&self.key, statement);

@@ -23,7 +23,7 @@ use crate::config::PoolLimits;
 use crate::route::{PluginId, PoolKey};
 
 /// What CREATE DATABASE copies when no other template is named.
-const TEMPLATE: &[u8] = b"template1";
+const TEMPLATE: &str = "template1";
 
 /// What a waiter is given.
 #[derive(Debug)]
@@ -310,13 +310,20 @@ impl Scheduler {
     /// Closes the idle servers of other databases than this pool's that `statement` names, for PostgreSQL refuses to create
     /// from, alter or drop a database that somebody is connected to. It waits for them to leave for some seconds by itself.
     pub(super) fn leave_databases(self: &Arc<Self>, own: &PoolKey, statement: &[u8]) {
+        // As it may be written: with a doubled quote, or in whatever case without quotes. One too many does no harm.
+        let folded = statement.to_ascii_lowercase();
+        let is_named = |name: &str| {
+            let written = name.replace('"', "\"\"");
+            [statement, &folded].into_iter().any(|text| memmem::find(text, written.as_bytes()).is_some())
+        };
         let mut closed = Vec::new();
         self.decide(|core| {
             for state in &core.pools {
                 let Some(pool) = state.pool.upgrade() else { continue };
-                let name = pool.key.database.as_bytes();
-                let named = memmem::find(statement, name).is_some() || name == TEMPLATE;
-                if named && pool.key.database != own.database {
+                let name = &pool.key.database;
+                if (is_named(name) || &**name == TEMPLATE) && *name != own.database {
+                    // The next login finds out whether there still is such a database.
+                    pool.forget_parameters();
                     let out = state.store.take_out(|_| true).into_iter();
                     closed.extend(out.map(|entry| (entry, Arc::clone(&pool))));
                 }

@@ -1,6 +1,8 @@
 //! Behaviour, tested through a socket against a real PostgreSQL.
 
 mod cancel;
+mod carried;
+mod creation;
 mod dev;
 mod differential;
 mod drivers;

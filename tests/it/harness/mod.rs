@@ -33,7 +33,7 @@ pub(crate) use program::Program;
 pub(crate) use raw_client::RawClient;
 pub(crate) use reply::{Reply, codes, rows, tags};
 pub(crate) use room::Room;
-pub(crate) use stage::Stage;
+pub(crate) use stage::{STAGEHAND, Stage};
 
 /// How long anything may take that should happen at once, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
