@@ -1,7 +1,7 @@
 # What a person types. The work is done by cargo and by scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz
+.PHONY: help run test check bench fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,11 @@ check: ## Formatting, lints and documentation
 	cargo fmt --all -- --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+bench: ## Measure: the hot path, then greenroom beside PgBouncer and HAProxy (BENCH_SECONDS=3 BENCH_ROUNDS=5)
+	scripts/install bench
+	cargo bench --locked --bench hot_path
+	cargo bench --locked --bench versus
 
 fuzz: ## Fuzz what reads bytes from outside, a minute for each target (nightly; SECONDS_EACH=60)
 	scripts/fuzz $(or $(SECONDS_EACH),60)
