@@ -322,8 +322,10 @@ impl Scheduler {
                 let Some(pool) = state.pool.upgrade() else { continue };
                 let name = &pool.key.database;
                 if (is_named(name) || &**name == TEMPLATE) && *name != own.database {
-                    // The next login finds out whether there still is such a database.
-                    pool.forget_parameters();
+                    if state.leased + state.opening == 0 {
+                        // The next login has to open a server, and finds out whether there still is such a database.
+                        pool.forget_parameters();
+                    }
                     let out = state.store.take_out(|_| true).into_iter();
                     closed.extend(out.map(|entry| (entry, Arc::clone(&pool))));
                 }

@@ -280,3 +280,18 @@ async fn idle_servers_are_in_nobodys_way() {
         async || room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"database_change\""]) > 0.0;
     eventually("the closes have their reason", closed).await;
 }
+
+#[tokio::test]
+async fn a_login_is_told_what_postgresql_reports_although_its_database_was_named_by_a_statement() {
+    let stage = Stage::shared().await;
+    stage.sql_in("postgres", &format!("alter role {} createdb", stage.login)).await;
+    let name = stage.database.clone();
+    let room = Greenroom::start().set("greenroom.division", "database").servers(2).on(stage).await;
+    let enter = async || RawClient::log_in(room.address(), &room.stage().startup(&name)).await;
+    let mut busy = enter().await;
+    busy.run("begin").await;
+    admin(&room).await.run(&format!("create database {name}_child")).await;
+    busy.run("commit").await;
+    assert_eq!(enter().await.hello.len(), busy.hello.len());
+    room.stage().sql_in("postgres", &format!("drop database {name}_child")).await;
+}
