@@ -1,5 +1,7 @@
 //! CREATE DATABASE as Backstage says it: a schema where databases are schemas, else the real thing.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync};
@@ -294,4 +296,14 @@ async fn a_login_is_told_what_postgresql_reports_although_its_database_was_named
     busy.run("commit").await;
     assert_eq!(enter().await.hello.len(), busy.hello.len());
     room.stage().sql_in("postgres", &format!("drop database {name}_child")).await;
+}
+
+#[tokio::test]
+async fn a_session_that_rested_for_long_may_create_a_database() {
+    let room = Greenroom::start().set("greenroom.timeouts.idleInTransactionMillis", 300).await;
+    let mut admin = admin(&room).await;
+    admin.run("set work_mem to '5MB'").await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let created = admin.query("create database backstage_plugin_catalog").await;
+    assert_eq!(tags(&created), "CZ", "{created:?}");
 }

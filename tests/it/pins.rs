@@ -1,7 +1,9 @@
 //! State that outlives a transaction keeps its server, with a reason, and never reaches anyone else.
 
+use std::time::Duration;
+
 use crate::harness::frames::{parse, query, sync};
-use crate::harness::{Greenroom, Room, eventually};
+use crate::harness::{Greenroom, Room, codes, eventually, rows};
 
 /// A way to leave something in a session.
 const STATES: [&str; 23] = [
@@ -165,4 +167,19 @@ async fn what_ends_with_its_transaction_pins_nothing() {
         client.run(sql).await;
     }
     assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_pinned_session_that_rested_for_long_is_in_no_transaction_when_half_a_frame_comes() {
+    let room = Greenroom::start().set("greenroom.timeouts.idleInTransactionMillis", 200).await;
+    let mut client = room.raw("catalog").await;
+    client.run("set work_mem to '5MB'").await;
+    let question = query("select 1").bytes();
+    for part in question.chunks(question.len() / 2 + 1) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client.send_bytes(part).await;
+    }
+    assert_eq!(rows(&client.until(b'Z', 1).await), ["1"]);
+    client.run("begin").await;
+    assert_eq!(codes(&client.until_closed().await), ["25P03"], "the limit is there");
 }

@@ -54,7 +54,8 @@ impl Relay<'_> {
         let leased = matches!(self.lending, Lending::Leased(_));
         let clients_turn = (!self.owes_client() && self.session.is_waiting_for_client()).then_some(times.clients_turn);
         let at_rest = clients_turn.filter(|_| self.is_at_rest());
-        let in_transaction = clients_turn.filter(|_| leased && !self.is_at_rest());
+        let is_in_transaction = leased && (self.status != TxStatus::Idle || !self.session.is_settled());
+        let in_transaction = clients_turn.filter(|_| is_in_transaction);
         [
             (times.write_blocked, limits.client_write, Limit::ClientWrite),
             (times.transaction, limits.transaction, Limit::Transaction),
