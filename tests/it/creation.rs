@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
-use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync};
+use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync, wire};
 use crate::harness::{Client, Greenroom, RawClient, Room, Stage, codes, eventually, rows, tags};
 
 /// What Knex asks before it creates a database.
@@ -306,4 +307,23 @@ async fn a_session_that_rested_for_long_may_create_a_database() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let created = admin.query("create database backstage_plugin_catalog").await;
     assert_eq!(tags(&created), "CZ", "{created:?}");
+}
+
+#[tokio::test]
+async fn questions_that_wait_for_a_server_do_not_pile_up() {
+    let room = Greenroom::start().servers(1).await;
+    let (mut admin, mut holder) = (admin(&room).await, room.raw("catalog").await);
+    holder.run("begin").await;
+    let received =
+        async || room.metrics().await.sum("greenroom_bytes_total", &["plugin=\"postgres\"", "direction=\"received\""]);
+    let before = received().await;
+    let flood = wire(&vec![parse("", QUESTION); 1000]);
+    let sent = timeout(Duration::from_secs(1), async {
+        for _ in 0..100 {
+            admin.send_bytes(&flood).await;
+        }
+    });
+    let _ = sent.await;
+    let taken = received().await - before;
+    assert!(taken > 0.0 && taken < 1e6, "{taken} bytes were read, each of them kept many times over");
 }

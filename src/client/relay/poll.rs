@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Relay;
 use super::lending::{Lending, Lent};
 use crate::client::reply::Reply;
-use crate::net::{Buffer, Buffers, Stream};
+use crate::net::{Buffer, Buffers, LARGE_BYTES, Stream};
 
 /// Something that needs a decision.
 pub(super) enum Event {
@@ -176,7 +176,8 @@ impl Relay<'_> {
     fn poll_read_client(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         // What waits for a server is not read past: the client waits, as it would for PostgreSQL.
         let waits = self.up.as_ref().is_some_and(|up| !up.outgoing().is_empty()) || !self.ahead.is_empty();
-        let full = self.up.as_ref().is_some_and(|up| !up.has_room());
+        // What stands ahead counts like the largest buffer: of frames that are rewritten nothing stays in the buffer itself.
+        let full = self.up.as_ref().is_some_and(|up| !up.has_room()) || self.ahead.len() >= LARGE_BYTES;
         // Nor is a client that does not take its answers.
         if self.own.len() > MOST_OWN_BYTES || self.errand.is_some() {
             return Poll::Pending;
