@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::Session;
 use super::frames::Verdict;
-use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
-use crate::protocol::{Frontend, body, message};
+use crate::protocol::{Frontend, message};
 use crate::sql::statement::{self, Statement};
 
 /// What a session does with the statements that are more than bytes to it.
@@ -81,12 +80,15 @@ impl Session {
     /// Acts on a simple query, if it is one to act upon.
     #[inline]
     pub(super) fn act_on_query(&mut self, text: &[u8]) -> Option<Verdict> {
+        if let Some(frame) = self.about_schemas(Frontend::QUERY, b"", text, b"") {
+            return Some(self.on_rewritten(frame));
+        }
         self.note_database_change(text);
         if !self.is_between_statements() {
             return None;
         }
-        match Statement::read(text) {
-            Some(setting @ (Statement::SetSearchPath(_) | Statement::SetRole(_) | Statement::ResetRole)) => {
+        match Statement::read(text)? {
+            setting @ (Statement::SetSearchPath(_) | Statement::SetRole(_) | Statement::ResetRole) => {
                 // A server of the session's own keeps its settings by itself.
                 if self.pin.is_some() {
                     return None;
@@ -96,13 +98,10 @@ impl Session {
                 self.begins(false);
                 Some(self.ask_query())
             }
-            Some(database) if self.acting.databases.is_some() => {
+            database => {
+                self.acting.databases.as_ref()?;
                 self.acting.database = Some(database);
                 Some(Verdict::Database)
-            }
-            _ => {
-                let frame = self.about_schemas(Frontend::QUERY, b"", text, b"")?;
-                Some(self.on_rewritten(frame))
             }
         }
     }
@@ -110,14 +109,16 @@ impl Session {
     /// Acts on a Parse, if it is one to act upon.
     #[inline]
     pub(super) fn act_on_parse(&mut self, name: &[u8], text: &[u8], types: &[u8]) -> Option<Verdict> {
-        self.note_database_change(text);
-        self.acting.databases.as_ref()?;
         if let Some(frame) = self.about_schemas(Frontend::PARSE, name, text, types) {
             return Some(self.on_rewritten(frame));
         }
-        let database =
-            matches!(Statement::read(text)?, Statement::CreateDatabase { .. } | Statement::DropDatabase { .. });
-        (database && self.is_between_statements()).then_some(Verdict::OnlySimpleQuery)
+        let is_about_database =
+            || matches!(Statement::read(text), Some(Statement::CreateDatabase { .. } | Statement::DropDatabase { .. }));
+        if self.acting.databases.is_some() && self.is_between_statements() && is_about_database() {
+            return Some(Verdict::OnlySimpleQuery);
+        }
+        self.note_database_change(text);
+        None
     }
 
     fn is_between_statements(&self) -> bool {
@@ -152,11 +153,4 @@ impl Session {
         self.acting.rewritten = frame;
         if verdict == Verdict::Forward { Verdict::Rewrite } else { verdict }
     }
-}
-
-/// The name, the text and the parameter types of a Parse.
-pub(super) fn parts_of_parse(frame: &[u8]) -> (&[u8], &[u8], &[u8]) {
-    let (name, rest) = body::cstr(&frame[HEADER_BYTES..]).unwrap_or_default();
-    let (text, types) = body::cstr(rest).unwrap_or((rest, b""));
-    (name, text, types)
 }

@@ -1,6 +1,5 @@
 //! What becomes of a client's frame.
 
-use super::acting::parts_of_parse;
 use super::asked::Asked;
 use super::pin::PinReason;
 use super::{CopyIn, Passing, Session};
@@ -287,4 +286,11 @@ fn is_plain_parse(body: &[u8]) -> bool {
 /// Whether the body of a Describe or Close names the unnamed prepared statement.
 fn names_unnamed_statement(body: &[u8]) -> bool {
     matches!(body, [b'S', 0, ..])
+}
+
+/// The name, the text and the parameter types of a Parse.
+fn parts_of_parse(frame: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let (name, rest) = body::cstr(&frame[HEADER_BYTES..]).unwrap_or_default();
+    let (text, types) = body::cstr(rest).unwrap_or((rest, b""));
+    (name, text, types)
 }

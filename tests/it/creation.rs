@@ -327,3 +327,33 @@ async fn questions_that_wait_for_a_server_do_not_pile_up() {
     let taken = received().await - before;
     assert!(taken > 0.0 && taken < 1e6, "{taken} bytes were read, each of them kept many times over");
 }
+
+#[tokio::test]
+async fn a_question_in_a_transaction_sees_schemas_too() {
+    let room = Greenroom::start().await;
+    let mut admin = admin(&room).await;
+    admin.run("create database backstage_plugin_catalog").await;
+    let ask = "select count(*) from \"pg_database\" where \"datname\" = 'backstage_plugin_catalog'";
+    admin.run("begin").await;
+    assert_eq!(rows(&admin.query(ask).await), ["1"]);
+    let replies = admin.ask(&[query("commit"), query(ask)]).await;
+    assert_eq!(rows(&replies), ["1"], "behind something else: {replies:?}");
+}
+
+#[tokio::test]
+async fn nobody_leaves_a_database_for_one_that_is_a_schema() {
+    let stage = Stage::shared().await;
+    let other = format!("{}_other", stage.database);
+    stage.create_database(&other).await;
+    let room = Greenroom::start().set("greenroom.unknownDatabases", "passthrough").on(stage).await;
+    RawClient::log_in(room.address(), &room.stage().startup(&other)).await.run("select 1").await;
+    let mut admin = admin(&room).await;
+    let create = format!("create database backstage_plugin_{other}");
+    admin.run(&create).await;
+    admin.ask(&[parse("", &create), sync()]).await;
+    assert_eq!(room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"database_change\""]), 0.0);
+    admin.query(&format!("alter database {other} connection limit 9")).await;
+    let closed =
+        async || room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"database_change\""]) > 0.0;
+    eventually("it was there to be closed", closed).await;
+}

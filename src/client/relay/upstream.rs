@@ -124,6 +124,8 @@ impl Relay<'_> {
         match answered {
             Some(flow) => {
                 up.discard(len);
+                // No real database changes: nobody has to leave one.
+                self.session.take_database_change();
                 flow
             }
             None => {
