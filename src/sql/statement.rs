@@ -29,6 +29,9 @@ pub enum Statement {
 /// Longer texts are none of these.
 const LONGEST: usize = 4096;
 
+/// The longest name that PostgreSQL keeps, in bytes.
+const LONGEST_NAME: usize = 63;
+
 /// What Knex asks before it creates a database, up to the name.
 const COUNT_DATABASES: &[u8] = br#"select count(*) from "pg_database" where "datname" = "#;
 
@@ -71,7 +74,7 @@ pub fn counts_databases(text: &[u8]) -> Option<&[u8]> {
     (name == b"$1" || plain).then_some(name)
 }
 
-/// One token, and where it began.
+/// What a text is made of.
 #[derive(Debug, PartialEq, Eq)]
 enum Token<'t> {
     Word(&'t str),
@@ -81,8 +84,7 @@ enum Token<'t> {
     Mark(char),
 }
 
-/// Reads token by token. `Some(None)` never happens: the end of the text is a `None` of the iterator's own, an unreadable
-/// token a `None` within.
+/// Reads token by token: `None` is the end of the text, `Some(None)` a token that cannot be read.
 struct Tokens<'t> {
     text: &'t str,
     at: usize,
@@ -191,6 +193,10 @@ impl<'t> Tokens<'t> {
                 Token::QuotedName(name) | Token::Literal(name) => name.to_ascii_lowercase(),
                 Token::Mark(_) => return None,
             };
+            // PostgreSQL would say at each replay, and to the client, that it cuts the name.
+            if schema.len() > LONGEST_NAME {
+                return None;
+            }
             // Where temporary tables come first, every new table is one. A literal can name several schemas.
             if schema.contains("pg_temp") {
                 return None;
@@ -280,6 +286,7 @@ mod tests {
             "set search_path.x to a",
             "set search_path from current",
             "set schema 'a'",
+            "set search_path to a123456789012345678901234567890123456789012345678901234567890123",
             "reset search_path",
             "select 1",
             "set",

@@ -1,6 +1,6 @@
 //! What Knex sets once on each of its connections goes with the session from server to server, and to nobody else.
 
-use crate::harness::{Greenroom, RawClient, Room, STAGEHAND, Stage, Startup, codes, rows};
+use crate::harness::{Greenroom, RawClient, Room, STAGEHAND, Stage, Startup, codes, rows, tags};
 
 /// A client of the shared database, as a plugin of a Backstage that divides by schemas itself.
 async fn of_shared(room: &Room, plugin: &str) -> RawClient {
@@ -122,4 +122,16 @@ async fn what_a_rollback_undoes_is_not_carried() {
     assert_eq!(value(&mut other, "select current_user").await, room.login);
     let both = "select current_user || ' ' || current_setting('search_path')";
     assert_eq!(value(&mut client, both).await, format!("{} catalog", room.login));
+}
+
+#[tokio::test]
+async fn what_is_replayed_says_nothing_to_the_client() {
+    let room = Greenroom::start().servers(2).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let long = "x".repeat(70);
+    for sql in [format!("set search_path to {long}"), format!("set search_path to \"{long}\", public")] {
+        assert_eq!(tags(&client.query(&sql).await), "NCZ", "PostgreSQL says that the name is cut");
+        value(&mut other, "select 1").await;
+        assert_eq!(tags(&client.query("select 1").await), "TDCZ");
+    }
 }
