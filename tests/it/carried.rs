@@ -1,6 +1,16 @@
 //! What Knex sets once on each of its connections goes with the session from server to server, and to nobody else.
 
-use crate::harness::{Greenroom, RawClient, Room, STAGEHAND, Stage, Startup, codes, rows, tags};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::harness::frames::{Frame, parse, query, sync};
+use crate::harness::{
+    Answer, FakeServer, Greenroom, Phase, RawClient, Room, STAGEHAND, Stage, Startup, codes, eventually, rows, tags,
+};
 
 /// A client of the shared database, as a plugin of a Backstage that divides by schemas itself.
 async fn of_shared(room: &Room, plugin: &str) -> RawClient {
@@ -134,4 +144,129 @@ async fn what_is_replayed_says_nothing_to_the_client() {
         value(&mut other, "select 1").await;
         assert_eq!(tags(&client.query("select 1").await), "TDCZ");
     }
+}
+
+#[tokio::test]
+async fn a_cancel_ends_the_wait_for_a_role() {
+    let stalls = AtomicBool::new(false);
+    let fake = FakeServer::start(move |connection, phase| match phase {
+        Phase::Message(_, frame) if frame.body.starts_with(b"RESET ROLE") => {
+            stalls.store(true, Ordering::Relaxed);
+            Answer::Usual
+        }
+        Phase::Message(_, frame)
+            if connection == 0 && frame.body.starts_with(b"SET ROLE") && stalls.load(Ordering::Relaxed) =>
+        {
+            Answer::Stall
+        }
+        _ => Answer::Usual,
+    })
+    .await;
+    let room = Greenroom::start().behind(&fake).servers(1).await;
+    let (mut with, mut without) = (room.raw("catalog").await, room.raw("catalog").await);
+    set(&mut with, "SET ROLE stagehand").await;
+    value(&mut without, "select 1").await;
+    with.send(&[query("select 1")]).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    RawClient::cancel(room.address(), &with.key()).await;
+    assert_eq!(codes(&with.until(b'Z', 1).await), ["57014"]);
+    assert_eq!(value(&mut with, "select 1").await, "1", "on another server");
+    assert_eq!(fake.connections(), 2);
+    drop((with, without));
+    eventually("every lease is given back", async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0).await;
+}
+
+/// What one client of many does next, and what it must then see of itself.
+#[tokio::test]
+async fn whatever_clients_do_each_is_only_ever_itself() {
+    let room = Greenroom::start().servers(3).auth("trust").await;
+    let room = &room;
+    let roles: Vec<String> = (0..3).map(|n| format!("{}_role_{n}", room.login)).collect();
+    for role in &roles {
+        room.stage().sql(&format!("create role {role}; grant {role} to {}", room.login)).await;
+    }
+    let login = room.login.clone();
+    let (roles, login) = (&roles, &login);
+    let client = async |seed: u64| {
+        let mut random = StdRng::seed_from_u64(seed);
+        let look = "select current_user || ' ' || current_setting('search_path')";
+        for _ in 0..6 {
+            let mut client = room.raw("catalog").await;
+            let (mut role, mut path) = (login.clone(), "catalog".to_owned());
+            for step in 0..12 {
+                let wanted = &roles[random.random_range(0..roles.len())];
+                match random.random_range(0..14) {
+                    0 => {
+                        set(&mut client, &format!("set role {wanted}")).await;
+                        role.clone_from(wanted);
+                    }
+                    1 => {
+                        set(&mut client, "RESET ROLE").await;
+                        role.clone_from(login);
+                    }
+                    2 => {
+                        path = format!("a{seed}, b{step}");
+                        set(&mut client, &format!("set search_path = {path}")).await;
+                    }
+                    3 => {
+                        // In one write: what follows has the new role already.
+                        let replies = client.ask(&[query(&format!("set role '{wanted}'")), query(look)]).await;
+                        assert_eq!(rows(&replies), [format!("{wanted} {path}")]);
+                        role.clone_from(wanted);
+                    }
+                    4 => {
+                        let replies = client.ask(&[query("set role no_such_role"), query(look)]).await;
+                        assert_eq!(rows(&replies), [format!("{role} {path}")]);
+                    }
+                    5 => {
+                        for sql in ["begin", &format!("set local role {wanted}"), "set local search_path to x"] {
+                            set(&mut client, sql).await;
+                        }
+                        assert_eq!(value(&mut client, look).await, format!("{wanted} x"));
+                        set(&mut client, if step % 2 == 0 { "commit" } else { "rollback" }).await;
+                    }
+                    6 => {
+                        // An open batch, a Query within it, and an error.
+                        let frames = [parse("", "select 1"), query(&format!("set role {wanted}")), query("selec")];
+                        client.ask(&frames).await;
+                        role.clone_from(wanted);
+                    }
+                    7 => {
+                        let frames = [parse("", "selec"), query(&format!("set role {wanted}")), sync(), query(look)];
+                        client.send(&frames).await;
+                        assert_eq!(rows(&client.until(b'Z', 2).await), [format!("{role} {path}")], "it was skipped");
+                    }
+                    8 => {
+                        // Leaves in the middle of it.
+                        client.send(&[query(&format!("set role {wanted}")), query(look)]).await;
+                        break;
+                    }
+                    9 => {
+                        client.send(&[query("select pg_sleep(0.02)")]).await;
+                        RawClient::cancel(room.address(), &client.key()).await;
+                        client.until(b'Z', 1).await;
+                    }
+                    10 => {
+                        RawClient::cancel(room.address(), &client.key()).await;
+                        let replies = client.query(&format!("set role {wanted}")).await;
+                        if codes(&replies).is_empty() {
+                            role.clone_from(wanted);
+                        }
+                    }
+                    11 => {
+                        let frames = [Frame::new(b'Q', *b"set search_path to malformed"), query(look)];
+                        assert_eq!(rows(&client.ask(&frames).await), [format!("{role} {path}")]);
+                    }
+                    12 if step > 8 => {
+                        set(&mut client, "discard all").await;
+                        (role, path) = (login.clone(), "catalog".to_owned());
+                    }
+                    _ => {}
+                }
+                assert_eq!(value(&mut client, look).await, format!("{role} {path}"));
+            }
+        }
+    };
+    join_all((0..10).map(client)).await;
+    eventually("every lease is given back", async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0).await;
 }
