@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::frames::{Frame, parse, query, sync};
+use crate::harness::frames::{Frame, bind, execute, parse, query, sync};
 use crate::harness::{
     Answer, FakeServer, Greenroom, Phase, RawClient, Room, STAGEHAND, Stage, Startup, codes, eventually, rows, tags,
 };
@@ -269,4 +269,30 @@ async fn whatever_clients_do_each_is_only_ever_itself() {
     };
     join_all((0..10).map(client)).await;
     eventually("every lease is given back", async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0).await;
+}
+
+#[tokio::test]
+async fn a_statement_that_outlives_its_lease_is_read_again_as_its_own_session() {
+    let room = Greenroom::start().servers(1).await;
+    let login = &room.login;
+    room.stage()
+        .sql(&format!(
+            "create schema a; create table a.item as select 'secret of a' as name;
+             grant usage on schema a to stagehand; grant select on a.item to stagehand;
+             create schema b authorization {login}; create table b.item as select 'b' as name;
+             alter table b.item owner to {login}"
+        ))
+        .await;
+    let (mut a, mut b) = (of_shared(&room, "a").await, of_shared(&room, "b").await);
+    set(&mut a, "set search_path to a").await;
+    set(&mut a, "set role stagehand").await;
+    set(&mut b, "set search_path to b").await;
+    for _ in 0..3 {
+        a.ask(&[parse("", "select name || current_user from item"), sync()]).await;
+        b.ask(&[parse("", "select name || current_user from item"), sync()]).await;
+        let run = [bind("", "", &[]), execute("", 0), sync()];
+        assert_eq!(rows(&a.ask(&run).await), [format!("secret of a{STAGEHAND}")]);
+        assert_eq!(rows(&b.ask(&run).await), [format!("b{login}")]);
+        assert_eq!(rows(&a.ask(&run).await), [format!("secret of a{STAGEHAND}")]);
+    }
 }

@@ -357,3 +357,45 @@ async fn nobody_leaves_a_database_for_one_that_is_a_schema() {
         async || room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"database_change\""]) > 0.0;
     eventually("it was there to be closed", closed).await;
 }
+
+#[tokio::test]
+async fn a_creation_ends_with_a_cancel_its_server_or_its_client_and_gives_everything_back() {
+    let room = Greenroom::start().on(Stage::own(&[]).await).await;
+    let mut admin = admin(&room).await;
+    admin.run("create database backstage_plugin_warm").await;
+    let creation =
+        |plugin: &str| [query(&format!("create database backstage_plugin_{plugin}")), query("select 'after'")];
+    // Long enough for what is done meanwhile.
+    let blocked = async || room.stage().sql("begin; lock table pg_namespace; select pg_sleep(1); commit").await;
+    let soon = || tokio::time::sleep(Duration::from_millis(300));
+
+    let cancel = async {
+        soon().await;
+        admin.send(&creation("cancelled")).await;
+        soon().await;
+        RawClient::cancel(room.address(), &admin.key()).await;
+        let replies = admin.until(b'Z', 2).await;
+        assert!(codes(&replies) == ["57014"] && rows(&replies) == ["after"], "{replies:?}");
+    };
+    tokio::join!(blocked(), cancel);
+
+    let kill = async {
+        soon().await;
+        admin.send(&creation("killed")).await;
+        soon().await;
+        let active = "select pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and usename = ";
+        room.stage().sql_in("postgres", &format!("{active} '{}'", room.login)).await;
+        let replies = admin.until(b'Z', 2).await;
+        assert!(codes(&replies) == ["57P01"] && rows(&replies) == ["after"], "{replies:?}");
+    };
+    tokio::join!(blocked(), kill);
+
+    let leave = async {
+        soon().await;
+        admin.send(&creation("left")).await;
+        soon().await;
+        drop(admin);
+    };
+    tokio::join!(blocked(), leave);
+    eventually("every lease is given back", async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0).await;
+}
