@@ -230,7 +230,7 @@ async fn with_database_division_it_is_the_real_statement() {
         .await;
     let name = format!("{prefix}catalog");
     let enter = || Client::try_connect(room.address(), &room.login, &room.password, &name);
-    let missing = enter().await.err().expect("it does not exist yet");
+    let missing = enter().await.expect_err("it does not exist yet");
     assert_eq!(missing.code().map(|code| code.code()), Some("3D000"));
     let mut admin = admin(&room).await;
     assert_eq!(count(&mut admin, &name).await, ["0"]);
@@ -242,7 +242,7 @@ async fn with_database_division_it_is_the_real_statement() {
     assert_eq!(room.stage().sql_in(&name, "select to_regclass('entity')").await, ["entity"]);
     drop(client);
     assert_eq!(codes(&admin.query(&format!("drop database \"{name}\"")).await), [""; 0]);
-    let gone = enter().await.err().expect("it was dropped");
+    let gone = enter().await.expect_err("it was dropped");
     assert_eq!(gone.code().map(|code| code.code()), Some("3D000"));
 }
 
