@@ -5,6 +5,7 @@
 //! and what follows must not be done as anybody else: it is waited for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::protocol::message;
 use crate::sql::quote;
@@ -16,13 +17,29 @@ pub struct Dress {
     pub search_path: Option<Arc<str>>,
     /// The client's application_name.
     pub application_name: Arc<str>,
-    /// The role that the client has set, as SET takes it; `None` where it is the one that the login begins with.
-    pub role: Option<Arc<str>>,
+    /// The role that the client has set; `None` where it is the one that the login begins with.
+    pub role: Option<Role>,
     /// The search_path that a RESET goes back to.
     home: Option<Arc<str>>,
     /// The queries that set each, made once.
     path_query: Arc<[u8]>,
     name_query: Arc<[u8]>,
+}
+
+/// A role that was set.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// Its name, as SET takes it.
+    pub name: Arc<str>,
+    /// When.
+    pub set_at: Instant,
+}
+
+impl Role {
+    /// A role that was set just now.
+    pub fn set_now(name: &str) -> Self {
+        Self { name: name.into(), set_at: Instant::now() }
+    }
 }
 
 impl Dress {
@@ -43,10 +60,20 @@ impl Dress {
         self.home.as_deref()
     }
 
+    /// Whether a server in this dress acts as the role of `wanted`. The same name may have become another role since it was
+    /// set here: what was set earlier than the session has set it does not count.
+    pub fn is_in_role_of(&self, wanted: &Self) -> bool {
+        match (&self.role, &wanted.role) {
+            (None, None) => true,
+            (Some(here), Some(wanted)) => here.name == wanted.name && here.set_at >= wanted.set_at,
+            _ => false,
+        }
+    }
+
     /// The statement that sets the role.
     pub fn role_sql(&self) -> String {
         match &self.role {
-            Some(role) => format!("SET ROLE {role}"),
+            Some(Role { name, .. }) => format!("SET ROLE {name}"),
             None => "RESET ROLE".to_owned(),
         }
     }
@@ -147,10 +174,10 @@ mod tests {
     fn a_role_never_rides_ahead() {
         let (mut dress, mut out) = (Dress::new(None, "a"), Vec::new());
         let mut wanted = Dress::new(None, "b");
-        wanted.role = Some("owner".into());
+        wanted.role = Some(Role::set_now("owner"));
         assert_eq!(dress.change_to(&wanted, &mut out), 1);
         assert!(!out.windows(4).any(|bytes| bytes.eq_ignore_ascii_case(b"role")));
-        assert_eq!(dress.role, None);
+        assert!(!dress.is_in_role_of(&wanted));
     }
 
     #[test]
@@ -158,9 +185,19 @@ mod tests {
         let mut dress = Dress::new(Some("catalog".into()), "a");
         assert!(dress.own_settings_sql().is_empty());
         dress.set_search_path("other, public");
-        dress.role = Some("owner".into());
+        dress.role = Some(Role::set_now("owner"));
         assert_eq!(dress.own_settings_sql(), ["SET search_path TO other, public", "SET ROLE owner"]);
         assert_eq!(dress.home_path_sql(), "SET search_path TO catalog");
+    }
+
+    #[test]
+    fn a_role_that_was_set_before_the_session_set_it_may_be_another_one() {
+        let in_role = |role: Option<Role>| Dress { role, ..Dress::new(None, "a") };
+        let (none, earlier, later) =
+            (in_role(None), in_role(Some(Role::set_now("a"))), in_role(Some(Role::set_now("a"))));
+        assert!(none.is_in_role_of(&none) && earlier.is_in_role_of(&earlier) && later.is_in_role_of(&earlier));
+        assert!(!earlier.is_in_role_of(&later) && !earlier.is_in_role_of(&none) && !none.is_in_role_of(&earlier));
+        assert!(!in_role(Some(Role::set_now("b"))).is_in_role_of(&earlier));
     }
 
     #[test]

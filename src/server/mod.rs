@@ -27,5 +27,5 @@ mod tls_tests;
 pub use cancel_target::{CancelTarget, Cancelling};
 pub use connect::{ConnectError, Connected, Connector};
 pub use connection::{QueryError, Row, Sequences, Server};
-pub use dress::Dress;
+pub use dress::{Dress, Role};
 pub use facts::{Code, DatabaseFacts, FactsSnapshot};

@@ -96,6 +96,34 @@ async fn a_role_that_is_taken_away_fails_closed() {
 }
 
 #[tokio::test]
+async fn a_name_that_has_become_another_role_is_the_one_that_the_session_has_set() {
+    let room = Greenroom::start().servers(2).await;
+    let (actor, login) = (format!("actor_of_{}", room.login), &room.login);
+    room.stage().sql(&format!("create role {actor}; grant {actor} to {login}")).await;
+    let (mut early, mut late, mut holder) =
+        (room.raw("catalog").await, room.raw("catalog").await, room.raw("catalog").await);
+    let server = async |client: &mut RawClient| value(client, "select pg_backend_pid()").await;
+    set(&mut early, &format!("set role {actor}")).await;
+    set(&mut holder, &format!("set role {actor}")).await;
+    let first = server(&mut early).await;
+    let renamed = format!("alter role {actor} rename to former_{actor}; create role {actor}; grant {actor} to {login}");
+    room.stage().sql(&renamed).await;
+    // The server that is in the former role is taken, so the new one is set on another.
+    set(&mut holder, "begin").await;
+    assert_eq!(server(&mut holder).await, first);
+    set(&mut late, &format!("set role {actor}")).await;
+    let second = server(&mut late).await;
+    assert_ne!(first, second);
+    // And now the other way round.
+    set(&mut early, "reset role").await;
+    set(&mut early, "begin").await;
+    assert_eq!(server(&mut early).await, second);
+    set(&mut holder, "commit").await;
+    assert_eq!(value(&mut late, "select current_user || ' ' || pg_backend_pid()").await, format!("{actor} {first}"));
+    room.stage().sql(&format!("drop role {actor}; drop role former_{actor}")).await;
+}
+
+#[tokio::test]
 async fn a_setting_that_fails_changes_nothing() {
     let room = Greenroom::start().servers(2).await;
     let mut client = room.raw("catalog").await;

@@ -12,7 +12,7 @@ use crate::metrics::ClientState;
 use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
-use crate::server::{Code, Dress, QueryError, Sequences};
+use crate::server::{Code, Dress, QueryError, Role, Sequences};
 use crate::session::PinReason;
 use crate::sql::Effect;
 use crate::sql::statement::Statement;
@@ -114,7 +114,7 @@ impl Relay<'_> {
 
     /// Dresses a fresh server: what differs goes out ahead of the client's bytes, in the same write. A role is waited for.
     fn lend(&mut self, mut lease: Lease) {
-        if !lease.is_private() && lease.server().dress.role != self.dress.role {
+        if !lease.is_private() && !lease.server().dress.is_in_role_of(&self.dress) {
             let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
             self.key.place.waits();
             return self.wait(true, Box::pin(async { in_role.await? }));
@@ -247,7 +247,7 @@ impl Relay<'_> {
     fn note_setting(&mut self) {
         match self.session.take_setting() {
             Some(Statement::SetSearchPath(path)) => self.dress.set_search_path(&path),
-            Some(Statement::SetRole(role)) => self.dress.role = Some(role.into()),
+            Some(Statement::SetRole(role)) => self.dress.role = Some(Role::set_now(&role)),
             Some(Statement::ResetRole) => self.dress.role = None,
             _ => return,
         }
@@ -340,9 +340,10 @@ async fn private(member: Member, dress: Dress) -> Lent {
 
 /// A server in the session's role; what follows must not be done as anybody else.
 async fn in_role(mut lease: Lease, dress: Dress) -> Lent {
+    let role = dress.role.as_ref().map(|role| Role::set_now(&role.name));
     match lease.server().query(&dress.role_sql()).await {
         Ok(_) => {
-            lease.server().dress.role = dress.role;
+            lease.server().dress.role = role;
             Ok(lease)
         }
         Err(error @ QueryError::Refused { .. }) => {

@@ -63,7 +63,8 @@ impl Relay<'_> {
             if let Poll::Ready(lent) = waiting.lent.as_mut().poll(cx) {
                 return Poll::Ready(Event::Lent(Box::new(lent)));
             }
-            if waiting.cancelled.as_mut().poll(cx).is_ready() {
+            // While there is an errand, it is that which a cancel ends.
+            if self.errand.is_none() && waiting.cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Event::Cancelled);
             }
         }
