@@ -5,6 +5,7 @@
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
 //! - `scheduler`: order, limits, the ceiling.
+//! - `dispatch`: what it decides under its lock.
 //! - `store`: idle servers, in bb8.
 //! - `entry`: a server with its slot, its age and its end.
 //! - `lease`: the loan.
@@ -14,6 +15,7 @@
 //! - `reason`: why something was closed.
 
 pub mod acquire;
+mod dispatch;
 mod entry;
 pub mod error;
 pub mod lease;
