@@ -1,6 +1,6 @@
 //! What is decided together, under the scheduler's lock: who is served next, what is opened for whom, what is closed for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Pool;
 use super::entry::Entry;
 use super::error::{AcquireError, OpenError};
+use super::queue::Queue;
 use super::reason::CloseReason;
 use super::scheduler::Scheduler;
 use super::slot::{Seat, Slot};
@@ -59,7 +60,7 @@ pub(super) struct Core {
     pub(super) used: u32,
     /// Those of `used` that are being closed.
     pub(super) closing: u32,
-    pub(super) waiters: VecDeque<Waiter>,
+    pub(super) waiters: Queue,
     pub(super) pools: Vec<PoolState>,
     pub(super) plugins: Vec<PluginState>,
     pub(super) plugin_index: HashMap<PluginId, usize>,
@@ -88,15 +89,8 @@ pub(super) struct PluginState {
     pub(super) id: PluginId,
     pub(super) leases: u32,
     pub(super) max: u32,
-}
-
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) id: u64,
-    pub(super) pool: usize,
-    pub(super) plugin: usize,
-    pub(super) private: bool,
-    pub(super) give: oneshot::Sender<Granted>,
+    /// The lock that its migrations have taken last, and until when it counts.
+    pub(super) migration: Option<(u64, Instant)>,
 }
 
 /// What has to happen once the lock is released.
@@ -109,12 +103,17 @@ pub(super) struct Work {
 }
 
 impl Core {
-    /// Serves the queue in order, as far as limits allow. Whoever cannot be served now does not keep those behind from
+    /// Whether the plugin's requests are served before their turn.
+    pub(super) fn is_migrating(&self, plugin: usize) -> bool {
+        self.plugins[plugin].migration.is_some_and(|(_, until)| Instant::now() < until)
+    }
+
+    /// Serves the queue in its order, as far as limits allow. Whoever cannot be served now does not keep those behind from
     /// what he could not have used.
     pub(super) fn dispatch(&mut self, scheduler: &Arc<Scheduler>) -> Work {
         let mut work = Work::default();
         if self.closed {
-            work.give.extend(self.waiters.drain(..).map(|waiter| (waiter.give, Err(AcquireError::Closed))));
+            work.give.extend(self.waiters.drain().map(|waiter| (waiter.give, Err(AcquireError::Closed))));
             for state in &self.pools {
                 let Some(pool) = state.pool.upgrade() else { continue };
                 let idle = state.store.take_out(|_| true).into_iter();
@@ -128,6 +127,7 @@ impl Core {
         let mut promised: Vec<u32> = vec![0; self.plugins.len()];
         let mut soon = self.closing;
         let mut at = 0;
+        self.waiters.let_one_through();
         while let Some(waiter) = self.waiters.get(at) {
             let (pool, plugin, private) = (waiter.pool, waiter.plugin, waiter.private);
             if self.plugins[plugin].leases + promised[plugin] >= self.plugins[plugin].max {
@@ -151,7 +151,7 @@ impl Core {
             };
             if let Some(grant) = grant {
                 self.plugins[plugin].leases += 1;
-                let waiter = self.waiters.remove(at).expect("it was just looked at");
+                let waiter = self.waiters.serve(at).expect("it was just looked at");
                 work.give.push((waiter.give, Ok(grant)));
                 continue;
             }
@@ -237,8 +237,7 @@ impl Core {
         if !state.limits.propagate_create_error {
             return;
         }
-        let first = self.waiters.iter().position(|waiter| waiter.pool == pool && !waiter.private);
-        if let Some(waiter) = first.and_then(|first| self.waiters.remove(first)) {
+        if let Some(waiter) = self.waiters.take_first(|waiter| waiter.pool == pool && !waiter.private) {
             // Holds no grant: sending it under the lock gives nothing back.
             let _ = waiter.give.send(Err(error.into()));
         }

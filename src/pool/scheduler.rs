@@ -1,9 +1,9 @@
 //! Decides who is lent a server next: order, limits, and the ceiling of one PostgreSQL server.
 //!
-//! Every decision is taken under one lock in [`Core::dispatch`], in the order of arrival. What follows from it (waking a
+//! Every decision is taken under one lock in [`Core::dispatch`], in the order of the queue. What follows from it (waking a
 //! client, opening, closing) happens after the lock is released.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Pool;
-use super::dispatch::{Core, Granted, PluginState, PoolState, Waiter, Work};
+use super::dispatch::{Core, Granted, PluginState, PoolState, Work};
 use super::error::{OpenError, Usage};
+use super::queue::{Queue, Waiter};
 use super::reason::CloseReason;
 use super::slot::Seat;
 use super::store::{Borrowed, Shell, Store};
@@ -40,7 +41,7 @@ impl Scheduler {
             ceiling,
             used: 0,
             closing: 0,
-            waiters: VecDeque::new(),
+            waiters: Queue::default(),
             pools: Vec::new(),
             plugins: Vec::new(),
             plugin_index: HashMap::new(),
@@ -85,7 +86,7 @@ impl Scheduler {
         let next = core.plugins.len();
         let index = *core.plugin_index.entry(plugin.clone()).or_insert(next);
         if index == next {
-            core.plugins.push(PluginState { id: plugin.clone(), leases: 0, max: limits.max });
+            core.plugins.push(PluginState { id: plugin.clone(), leases: 0, max: limits.max, migration: None });
         }
         core.plugins[index].max = limits.max;
         index
@@ -119,7 +120,8 @@ impl Scheduler {
         let id = self.decide(|core| {
             let id = core.next_id;
             core.next_id += 1;
-            core.waiters.push_back(Waiter { id, pool, plugin, private, give });
+            let before_its_turn = core.is_migrating(plugin);
+            core.waiters.join(Waiter { id, pool, plugin, private, give }, before_its_turn);
             id
         });
         (id, receive)
@@ -127,7 +129,27 @@ impl Scheduler {
 
     /// Leaves the queue, if still in it.
     pub(super) fn leave(self: &Arc<Self>, id: u64) {
-        self.decide(|core| core.waiters.retain(|waiter| waiter.id != id));
+        self.decide(|core| core.waiters.leave(id));
+    }
+
+    /// The plugin's migrations are in progress, until then at the latest: whoever waits for it goes to the front. The number
+    /// is for [`Self::migration_ended`].
+    pub(super) fn migration_began(self: &Arc<Self>, plugin: usize, until: Instant) -> u64 {
+        self.decide(|core| {
+            let id = core.next_id;
+            core.next_id += 1;
+            core.plugins[plugin].migration = Some((id, until));
+            core.waiters.put_in_front(plugin);
+            id
+        })
+    }
+
+    /// These migrations of the plugin, or any, have ended. Those who wait already keep their place.
+    pub(super) fn migration_ended(&self, plugin: usize, id: Option<u64>) {
+        let migration = &mut self.core.lock().plugins[plugin].migration;
+        if id.is_none_or(|id| migration.is_some_and(|(last, _)| last == id)) {
+            *migration = None;
+        }
     }
 
     /// A healthy server comes back from a lease.

@@ -1,0 +1,3 @@
+//! What an operator stumbles over in the first week.
+
+mod migrations;
