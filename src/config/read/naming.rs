@@ -1,7 +1,5 @@
 //! Names: of prefixes, schemas and databases, and that each of them stands for one thing.
 
-use std::sync::Arc;
-
 use super::database::Databases;
 use super::section::Section;
 use crate::config::yaml::{Origin, Value};
@@ -74,51 +72,6 @@ impl Databases<'_> {
         }
     }
 
-    /// The schema of extensions, of a plugin's own section or of all.
-    pub(super) fn extensions(&self, own: Option<&Section<'_>>) -> Option<Arc<str>> {
-        let base = self.schema_of_extensions(&self.own);
-        own.and_then(|section| self.schema_of_extensions(section)).or(base)
-    }
-
-    fn schema_of_extensions(&self, section: &Section<'_>) -> Option<Arc<str>> {
-        const KEY: &str = "extensionsSchema";
-        let name = section.text(KEY)?;
-        let configured = |id: &str| [&self.backend, &self.own].iter().any(|all| all.section("plugin").has(id));
-        let plugin = name.strip_prefix(&*self.schema_prefix).filter(|id| is_plugin_id(id));
-        if name.len() > MAX_NAME_BYTES || name.contains('\0') {
-            section.expected(KEY, format!("the name of a schema, at most {MAX_NAME_BYTES} bytes"));
-        } else if name.starts_with("pg_") || matches!(name, "information_schema" | "$user") {
-            section.expected(KEY, "a schema of your own for extensions, not one of PostgreSQL's");
-        } else if let Some(id) = plugin.filter(|id| !self.schema_prefix.is_empty() || configured(id)) {
-            section
-                .mistake(KEY, format!("found {name}, which is the schema of plugin {id}; expected one of no plugin"));
-        }
-        Some(name.into())
-    }
-
-    /// Tells what a schema of extensions means that is everybody's, and that none has any where databases are divided.
-    pub(super) fn warn_about_extensions(&self, config: &DatabaseConfig, warnings: &mut Vec<String>) {
-        if config.is_for_extensions("public") {
-            warnings.push(
-                "extensionsSchema is public: a plugin finds every table of public that it has no table of the same name \
-                 for, its own or not; a schema that holds nothing but extensions is safer"
-                    .to_owned(),
-            );
-        }
-        for (id, settings) in
-            config.plugins.iter().map(|(id, settings)| (Some(id), settings)).chain([(None, &config.base)])
-        {
-            let own = id.map_or_else(|| self.own.clone(), |id| self.own.section("plugin").section(id));
-            let useless =
-                matches!(&settings.place, PluginPlace::Postgres(place) if place.division == Division::Database);
-            let elsewhere = id.is_none() && config.plugins.values().any(is_in_a_schema);
-            if own.has("extensionsSchema") && useless && !elsewhere {
-                let origin = own.origin_of("extensionsSchema").dotted();
-                warnings.push(format!("{origin} means nothing with division: database"));
-            }
-        }
-    }
-
     /// Checks that the name of a database that is no plugin's means nothing else.
     pub(super) fn check_other_name(&self, name: &str, section: &Section<'_>) {
         let base = self.base_connection.as_ref().and_then(|map| map.get("database"));
@@ -152,8 +105,4 @@ impl Databases<'_> {
             self.mistakes().add(section.origin(), problem);
         }
     }
-}
-
-fn is_in_a_schema(settings: &PluginSettings) -> bool {
-    matches!(&settings.place, PluginPlace::Postgres(place) if place.division == Division::Schema)
 }

@@ -247,11 +247,11 @@ fn a_schema_of_extensions_is_said_for_all_or_for_one() {
 fn a_schema_of_extensions_that_is_everybodys_or_nobodys_is_warned_of() {
     let warnings = |text: &str| config(&with(&format!("greenroom: {text}\n"))).warnings.join("\n");
     assert!(warnings("{ division: schema, extensionsSchema: public }").contains("every table of public"));
-    let useless = "greenroom.extensionsSchema means nothing with division: database";
+    let useless = "greenroom.extensionsSchema means nothing without division: schema";
     assert_eq!(warnings("{ extensionsSchema: x }"), useless);
     assert_eq!(warnings("{ extensionsSchema: x, plugin: { catalog: { division: schema } } }"), "");
     assert_eq!(
         warnings("{ division: schema, plugin: { catalog: { division: database, extensionsSchema: x } } }"),
-        "greenroom.plugin.catalog.extensionsSchema means nothing with division: database"
+        "greenroom.plugin.catalog.extensionsSchema means nothing without division: schema"
     );
 }
