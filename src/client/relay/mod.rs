@@ -10,7 +10,7 @@
 //! - `errand`: what greenroom does itself for a client.
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
-//! - `notice`: what is told to others: migrations.
+//! - `notice`: what is told to others: migrations, and what is expected of public.
 
 mod downstream;
 mod errand;
@@ -65,6 +65,8 @@ pub(super) struct Relay<'a> {
     /// What a server wears for this session.
     dress: Dress,
     session: Session,
+    /// Where the plugin's extensions are, if it has a schema and they have one.
+    extensions: Option<Arc<str>>,
     /// The session has taken the lock of its plugin's migrations.
     migration: Option<Migration>,
     lending: Lending,
@@ -152,6 +154,7 @@ impl<'a> Relay<'a> {
             key: client.key,
             dress: client.dress,
             session: client.session,
+            extensions: client.extensions,
             migration: None,
             lending: Lending::Free,
             errand: None,

@@ -1,4 +1,4 @@
-//! What is noticed of a client's statements beyond their bytes: the plugin's migrations.
+//! What is noticed of a client's statements beyond their bytes: the plugin's migrations, and what it expects of public.
 
 use super::Relay;
 use crate::sql::statement::MigrationLock;
@@ -9,6 +9,12 @@ impl Relay<'_> {
     pub(super) fn note_texts(&mut self) {
         if let Some(lock) = self.session.take_migration_lock() {
             self.note_migration(lock);
+        }
+        // Only where the plugin sees a schema of its own is public not its own.
+        let references = self.session.take_public_references();
+        if references > 0 && self.dress.home_path().is_some() {
+            self.metrics.public_references.inc_by(references.into());
+            self.shared.traps.public_was_named(&self.member.plugin);
         }
     }
 
