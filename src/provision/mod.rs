@@ -146,8 +146,11 @@ async fn settle_in_turn(
 async fn settle_now(server: &mut Server, schema: &str, target: &Target, make: bool) -> Result<Settled, ProvisionError> {
     let found = look(server, schema).await?;
     let mark = found.as_ref().and_then(|found| Mark::read(found.comment.as_deref()?));
+    if let Some(refusal) = mark.as_ref().and_then(|mark| somebody_elses(mark, schema, target)) {
+        return Err(refusal);
+    }
     match &mark {
-        Some(mark) => is_the_targets(mark, schema, target)?,
+        Some(_) => {}
         None if found.is_none() && !make => return Err(missing(schema)),
         None if alone::wants_to_be(target) => alone::check(server, schema, target).await?,
         None => {}
@@ -165,24 +168,18 @@ async fn settle_now(server: &mut Server, schema: &str, target: &Target, make: bo
     Ok(Settled { quoted: found.quoted, made: false })
 }
 
-/// Refuses a schema that bears somebody else's mark.
-fn is_the_targets(mark: &Mark, schema: &str, target: &Target) -> Result<(), ProvisionError> {
+/// Why a schema that bears this mark is not the target's, if it is not.
+fn somebody_elses(mark: &Mark, schema: &str, target: &Target) -> Option<ProvisionError> {
     let Mark { plugin, deployment } = mark;
     if **deployment != *target.deployment {
-        return Err(ProvisionError::OtherDeployment {
+        return Some(ProvisionError::OtherDeployment {
             schema: schema.to_owned(),
             owner: deployment.clone(),
             deployment: target.deployment.to_string(),
         });
     }
-    match plugin {
-        Some(owner) if owner != target.plugin.as_str() => Err(ProvisionError::OtherPlugin {
-            schema: schema.to_owned(),
-            owner: owner.clone(),
-            plugin: target.plugin.to_string(),
-        }),
-        _ => Ok(()),
-    }
+    let owner = plugin.clone().filter(|owner| owner != target.plugin.as_str())?;
+    Some(ProvisionError::OtherPlugin { schema: schema.to_owned(), owner, plugin: target.plugin.to_string() })
 }
 
 /// The path to the schema, and behind it to that of extensions, in which nothing is ever created.
@@ -270,6 +267,7 @@ fn is_already_there(error: &QueryError) -> bool {
 }
 
 fn refused(schema: &str, target: &Target, source: QueryError) -> ProvisionError {
+    let QueryError::Refused { .. } = source else { return source.into() };
     let remedy = format!(
         "GRANT CREATE ON DATABASE {} TO {}; or create it beforehand: {}",
         quote::identifier(&target.database),
