@@ -32,6 +32,8 @@ pub(super) struct LoggedIn {
     pub(super) key: CancelKey,
     pub(super) dress: Dress,
     pub(super) session: Session,
+    /// Where the plugin's extensions are, if it has a schema and they have one.
+    pub(super) extensions: Option<Arc<str>>,
     /// The server that the session keeps from the start, and why.
     pub(super) kept: Option<(Lease, PinReason)>,
     /// What the client has already sent.
@@ -169,6 +171,7 @@ struct Opened {
     member: Member,
     dress: Dress,
     parameters: Parameters,
+    extensions: Option<Arc<str>>,
     kept: Option<(Lease, PinReason)>,
 }
 
@@ -186,16 +189,17 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
         search_path = provisioning::ensure(&member, route, shared).await?;
     }
     let parameters = member.pool.parameters();
+    let extensions = route.target.extensions.clone();
     let dress = Dress::new(search_path, &application_name);
     let parameters = parameters.unwrap_or_default();
 
     let Some(reason) = needs_own_server(startup, &parameters, &application_name) else {
         let parameters = as_the_session_sees_them(&parameters, &dress);
-        return Ok(Opened { member, dress, parameters, kept: None });
+        return Ok(Opened { member, dress, parameters, extensions, kept: None });
     };
     let kind = Kind::Private { startup: own_startup(startup, &dress)?, dress: dress.clone() };
     let (lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
-    Ok(Opened { member, dress, parameters: reported.unwrap_or_default(), kept: Some((lease, reason)) })
+    Ok(Opened { member, dress, parameters: reported.unwrap_or_default(), extensions, kept: Some((lease, reason)) })
 }
 
 /// Why the session cannot share servers from its first moment on, if it cannot.
@@ -299,7 +303,7 @@ async fn greet(
     state: InState<ClientState>,
     shared: &Shared,
 ) -> Option<LoggedIn> {
-    let Opened { member, dress, parameters, kept } = opened;
+    let Opened { member, dress, parameters, extensions, kept } = opened;
     let key = shared.keys.issue();
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
@@ -318,7 +322,7 @@ async fn greet(
     message::backend_key_data(&mut out, key.pid, &key.secret);
     message::ready_for_query(&mut out, TxStatus::Idle);
     match timeout(shared.timeouts.login, stream.write_all(&out)).await {
-        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, kept, leftover, state }),
+        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, extensions, kept, leftover, state }),
         _ => None,
     }
 }

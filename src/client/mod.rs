@@ -5,6 +5,7 @@
 //! - `provisioning`: making its schema exist.
 //! - `relay`: the loop that carries its bytes.
 //! - `reply`: what greenroom itself says to it.
+//! - `traps`: what schema division keeps from plugins, told in the log.
 //! - `Shared`: what every client is handed.
 
 mod handshake;
@@ -14,6 +15,7 @@ mod relay;
 mod reply;
 mod shared;
 mod startup;
+mod traps;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;

@@ -173,7 +173,7 @@ pub(super) fn duplicate_database(name: &str) -> Report {
 pub(super) fn no_such_place(error: &RouteError) -> Report {
     let code = match error {
         RouteError::NameTooLong { .. } => sqlstate::NAME_TOO_LONG,
-        RouteError::ReservedSchema { .. } => sqlstate::RESERVED_NAME,
+        RouteError::ReservedSchema { .. } | RouteError::ExtensionsSchema { .. } => sqlstate::RESERVED_NAME,
         _ => sqlstate::INSUFFICIENT_PRIVILEGE,
     };
     let report = Report::new(Severity::Error, code, "permission denied to create database").detail(error.to_string());
@@ -212,6 +212,18 @@ pub(super) fn not_provisioned(error: &ProvisionError, severity: Severity) -> Rep
     Reply::Ours(match error {
         ProvisionError::OtherDeployment { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string())
             .hint("Set backend.database.schemaPrefix to something of this deployment's own."),
+        ProvisionError::OtherPlugin { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string())
+            .hint("Set backend.database.schemaPrefix so that no plugin's schema has another one's name."),
+        ProvisionError::TwoCatalogs { other, .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string())
+            .detail(
+                "The catalog's migrations look up their indexes by name in the whole database: the second catalog would \
+                 be left without some of them.",
+            )
+            .hint(format!(
+                "Give this deployment a database of its own (backend.database.connection.database), or its catalog alone \
+                 (backend.database.plugin.catalog.connection.database); or drop schema \"{other}\" if nobody uses it any \
+                 more."
+            )),
         ProvisionError::Missing { .. } => fatal(sqlstate::INVALID_CATALOG_NAME, error.to_string()),
         ProvisionError::Refused { source: QueryError::Refused { code, .. }, remedy, .. }
             if code == sqlstate::INSUFFICIENT_PRIVILEGE =>

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use super::traps::Traps;
 use crate::auth::{Credentials, Salts};
 use crate::cancel::CancelKeys;
 use crate::config::{Login, Timeouts};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub draining: CancellationToken,
     /// Cancelled when the grace period of the drain is over: clients are told to go wherever they are.
     pub ending: CancellationToken,
+    /// What plugins have been told about already.
+    pub(super) traps: Traps,
     salts: Salts,
     /// What stands for pg_database where databases are schemas.
     databases: Option<Arc<str>>,
@@ -70,6 +73,7 @@ impl Shared {
             buffers: Buffers::default(),
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
+            traps: Traps::default(),
             salts: Salts::default(),
             credentials: Mutex::default(),
             provisioned: Mutex::default(),

@@ -55,6 +55,8 @@ pub struct PostgresPlace {
     pub division: Division,
     /// Whether what is missing there may be created (`ensureExists`, `ensureSchemaExists`).
     pub provision: bool,
+    /// Where extensions are; looked into behind the schema of the plugin.
+    pub extensions: Option<Arc<str>>,
     /// Who owns what is created.
     pub role: Option<Arc<str>>,
 }
@@ -104,6 +106,14 @@ impl DatabaseConfig {
     /// The settings of a plugin, particular or not.
     pub fn plugin(&self, id: &str) -> &PluginSettings {
         self.plugins.get(id).unwrap_or(&self.base)
+    }
+
+    /// Whether a schema is that of extensions, for any plugin.
+    pub fn is_for_extensions(&self, schema: &str) -> bool {
+        self.plugins.values().chain([&self.base]).any(|settings| match &settings.place {
+            PluginPlace::Postgres(place) => place.extensions.as_deref() == Some(schema),
+            PluginPlace::Elsewhere(_) => false,
+        })
     }
 
     /// The base connection, unless the base is not on PostgreSQL.

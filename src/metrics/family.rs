@@ -59,6 +59,7 @@ pub const FAMILIES: &[Family] = &[
     row("greenroom_transactions_total", Kind::Counter, &["plugin"], "Transactions that ended."),
     row("greenroom_transaction_seconds", Kind::Histogram, &["plugin"], "From a transaction's first message to its end."),
     row("greenroom_queries_total", Kind::Counter, &["plugin"], "Query, Execute and FunctionCall messages of clients."),
+    row("greenroom_public_references_total", Kind::Counter, &["plugin"], "Statements that name the schema public by hand, in schema division."),
     row("greenroom_bytes_total", Kind::Counter, &["plugin", "direction"], "Bytes of the protocol received from and sent to clients."),
     row("greenroom_pins_total", Kind::Counter, &["plugin", "reason"], "Sessions that began to keep their server beyond a transaction."),
     row("greenroom_pinned_sessions", Kind::Gauge, &["plugin", "reason"], "Sessions that keep their server beyond a transaction now."),

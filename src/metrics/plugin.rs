@@ -28,6 +28,8 @@ pub struct PluginMetrics {
     pub transaction_seconds: Histogram,
     /// Query, Execute and FunctionCall messages.
     pub queries: IntCounter,
+    /// Texts that name the schema public by hand, where it is not the plugin's.
+    pub public_references: IntCounter,
     /// Bytes from clients.
     pub bytes_received: IntCounter,
     /// Bytes to clients.
@@ -61,6 +63,7 @@ pub(super) struct PluginVecs {
     transactions: IntCounterVec,
     transaction_seconds: HistogramVec,
     queries: IntCounterVec,
+    public_references: IntCounterVec,
     bytes: IntCounterVec,
     pins: IntCounterVec,
     pinned_sessions: IntGaugeVec,
@@ -78,6 +81,7 @@ impl PluginVecs {
             transactions: families.counters("greenroom_transactions_total"),
             transaction_seconds: families.histograms("greenroom_transaction_seconds"),
             queries: families.counters("greenroom_queries_total"),
+            public_references: families.counters("greenroom_public_references_total"),
             bytes: families.counters("greenroom_bytes_total"),
             pins: families.counters("greenroom_pins_total"),
             pinned_sessions: families.gauges("greenroom_pinned_sessions"),
@@ -96,6 +100,7 @@ impl PluginVecs {
             transactions: self.transactions.with_label_values(&[name]),
             transaction_seconds: self.transaction_seconds.with_label_values(&[name]),
             queries: self.queries.with_label_values(&[name]),
+            public_references: self.public_references.with_label_values(&[name]),
             bytes_received: self.bytes.with_label_values(&[name, "received"]),
             bytes_sent: self.bytes.with_label_values(&[name, "sent"]),
             logins: ResultCounters::new(|result| self.logins.with_label_values(&[name, result])),

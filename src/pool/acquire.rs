@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::dispatch::Grant;
 use super::error::AcquireError;
 use super::lease::Lease;
 use super::reason::CloseReason;
-use super::scheduler::{Grant, Scheduler};
+use super::scheduler::Scheduler;
 use super::{Member, Parameters, opening};
 use crate::config::PoolMode;
 use crate::metrics::GaugeGuard;

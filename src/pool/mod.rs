@@ -5,6 +5,9 @@
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
 //! - `scheduler`: order, limits, the ceiling.
+//! - `dispatch`: what it decides under its lock.
+//! - `queue`: who waits, in the order in which they are served.
+//! - `migration`: plugins that are served first.
 //! - `store`: idle servers, in bb8.
 //! - `entry`: a server with its slot, its age and its end.
 //! - `lease`: the loan.
@@ -14,10 +17,13 @@
 //! - `reason`: why something was closed.
 
 pub mod acquire;
+mod dispatch;
 mod entry;
 pub mod error;
 pub mod lease;
+mod migration;
 mod opening;
+mod queue;
 mod reaper;
 mod reason;
 mod scheduler;
@@ -34,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use acquire::{Acquire, Kind};
 pub use error::AcquireError;
 pub use lease::Lease;
+pub use migration::Migration;
 pub use reason::CloseReason;
 use scheduler::Scheduler;
 use store::Store;
@@ -189,3 +196,6 @@ impl Pools {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

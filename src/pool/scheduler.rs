@@ -1,9 +1,9 @@
 //! Decides who is lent a server next: order, limits, and the ceiling of one PostgreSQL server.
 //!
-//! Every decision is taken under one lock in [`Core::dispatch`], in the order of arrival. What follows from it (waking a
+//! Every decision is taken under one lock in [`Core::dispatch`], in the order of the queue. What follows from it (waking a
 //! client, opening, closing) happens after the lock is released.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,51 +14,17 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Pool;
-use super::entry::Entry;
-use super::error::{AcquireError, OpenError, Usage};
+use super::dispatch::{Core, Granted, PluginState, PoolState, Work};
+use super::error::{OpenError, Usage};
+use super::queue::{Queue, Waiter};
 use super::reason::CloseReason;
-use super::slot::{Seat, Slot};
+use super::slot::Seat;
 use super::store::{Borrowed, Shell, Store};
 use crate::config::PoolLimits;
 use crate::route::{PluginId, PoolKey};
 
 /// What CREATE DATABASE copies when no other template is named.
 const TEMPLATE: &str = "template1";
-
-/// What a waiter is given.
-#[derive(Debug)]
-pub(super) enum Grant {
-    /// An idle server of the pool.
-    Shared(Loan),
-    /// Room for a connection of its own.
-    Room(Slot, Seat),
-}
-
-/// An idle server on its way to a waiter; dropped, it goes back.
-#[derive(Debug)]
-pub(super) struct Loan {
-    scheduler: Arc<Scheduler>,
-    pool: usize,
-    lent: Option<(Borrowed, Seat)>,
-}
-
-impl Loan {
-    /// It has arrived.
-    pub(super) fn arrived(mut self) -> (Borrowed, Seat) {
-        self.lent.take().expect("only this and drop take it out")
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        if let Some((borrowed, seat)) = self.lent.take() {
-            self.scheduler.give_back(self.pool, borrowed, seat);
-        }
-    }
-}
-
-/// What a waiter is told.
-type Granted = Result<Grant, AcquireError>;
 
 /// One per PostgreSQL server.
 #[derive(Debug)]
@@ -69,70 +35,13 @@ pub(super) struct Scheduler {
     stop: CancellationToken,
 }
 
-/// Everything that is decided together.
-#[derive(Debug)]
-struct Core {
-    ceiling: u32,
-    /// Connections of any kind: leased, idle, opening, closing.
-    used: u32,
-    /// Those of `used` that are being closed.
-    closing: u32,
-    waiters: VecDeque<Waiter>,
-    pools: Vec<PoolState>,
-    plugins: Vec<PluginState>,
-    plugin_index: HashMap<PluginId, usize>,
-    next_id: u64,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct PoolState {
-    pool: Weak<Pool>,
-    store: Arc<Store>,
-    limits: PoolLimits,
-    opening: u32,
-    /// Lent out now.
-    leased: u32,
-    /// After a failed connect none is tried before this.
-    retry_at: Option<Instant>,
-    /// The queue will be looked at again at this time.
-    retry_armed: Option<Instant>,
-    /// The last failure, for waiters that are not told at once.
-    failure: Option<Arc<OpenError>>,
-}
-
-#[derive(Debug)]
-struct PluginState {
-    id: PluginId,
-    leases: u32,
-    max: u32,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    id: u64,
-    pool: usize,
-    plugin: usize,
-    private: bool,
-    give: oneshot::Sender<Granted>,
-}
-
-/// What has to happen once the lock is released.
-#[derive(Debug, Default)]
-struct Work {
-    give: Vec<(oneshot::Sender<Granted>, Granted)>,
-    open: Vec<Arc<Pool>>,
-    close: Vec<(Box<Entry>, Arc<Pool>, CloseReason)>,
-    retry: Vec<Instant>,
-}
-
 impl Scheduler {
     pub(super) fn new(ceiling: u32, stop: CancellationToken) -> Arc<Self> {
         let core = Core {
             ceiling,
             used: 0,
             closing: 0,
-            waiters: VecDeque::new(),
+            waiters: Queue::default(),
             pools: Vec::new(),
             plugins: Vec::new(),
             plugin_index: HashMap::new(),
@@ -177,7 +86,7 @@ impl Scheduler {
         let next = core.plugins.len();
         let index = *core.plugin_index.entry(plugin.clone()).or_insert(next);
         if index == next {
-            core.plugins.push(PluginState { id: plugin.clone(), leases: 0, max: limits.max });
+            core.plugins.push(PluginState { id: plugin.clone(), leases: 0, max: limits.max, migration: None });
         }
         core.plugins[index].max = limits.max;
         index
@@ -211,7 +120,8 @@ impl Scheduler {
         let id = self.decide(|core| {
             let id = core.next_id;
             core.next_id += 1;
-            core.waiters.push_back(Waiter { id, pool, plugin, private, give });
+            let before_its_turn = core.is_migrating(plugin);
+            core.waiters.join(Waiter { id, pool, plugin, private, give }, before_its_turn);
             id
         });
         (id, receive)
@@ -219,7 +129,27 @@ impl Scheduler {
 
     /// Leaves the queue, if still in it.
     pub(super) fn leave(self: &Arc<Self>, id: u64) {
-        self.decide(|core| core.waiters.retain(|waiter| waiter.id != id));
+        self.decide(|core| core.waiters.leave(id));
+    }
+
+    /// The plugin's migrations are in progress, until then at the latest: whoever waits for it goes to the front. The number
+    /// is for [`Self::migration_ended`].
+    pub(super) fn migration_began(self: &Arc<Self>, plugin: usize, until: Instant) -> u64 {
+        self.decide(|core| {
+            let id = core.next_id;
+            core.next_id += 1;
+            core.plugins[plugin].migration = Some((id, until));
+            core.waiters.put_in_front(plugin);
+            id
+        })
+    }
+
+    /// These migrations of the plugin, or any, have ended. Those who wait already keep their place.
+    pub(super) fn migration_ended(&self, plugin: usize, id: Option<u64>) {
+        let migration = &mut self.core.lock().plugins[plugin].migration;
+        if id.is_none_or(|id| migration.is_some_and(|(last, _)| last == id)) {
+            *migration = None;
+        }
     }
 
     /// A healthy server comes back from a lease.
@@ -408,143 +338,6 @@ impl Scheduler {
                 Err(error) => core.open_failed(index, Arc::new(error)),
             }
         });
-    }
-}
-
-impl Core {
-    /// Serves the queue in order, as far as limits allow. Whoever cannot be served now does not keep those behind from
-    /// what he could not have used.
-    fn dispatch(&mut self, scheduler: &Arc<Scheduler>) -> Work {
-        let mut work = Work::default();
-        if self.closed {
-            work.give.extend(self.waiters.drain(..).map(|waiter| (waiter.give, Err(AcquireError::Closed))));
-            for state in &self.pools {
-                let Some(pool) = state.pool.upgrade() else { continue };
-                let idle = state.store.take_out(|_| true).into_iter();
-                work.close.extend(idle.map(|entry| (entry, Arc::clone(&pool), CloseReason::Shutdown)));
-            }
-            return work;
-        }
-        let now = Instant::now();
-        // Connections on their way, and room about to be free, that no waiter before has been promised.
-        let mut opening: Vec<u32> = self.pools.iter().map(|pool| pool.opening).collect();
-        let mut promised: Vec<u32> = vec![0; self.plugins.len()];
-        let mut soon = self.closing;
-        let mut at = 0;
-        while let Some(waiter) = self.waiters.get(at) {
-            let (pool, plugin, private) = (waiter.pool, waiter.plugin, waiter.private);
-            if self.plugins[plugin].leases + promised[plugin] >= self.plugins[plugin].max {
-                at += 1;
-                continue;
-            }
-            let grant = match private {
-                true if self.used < self.ceiling => {
-                    self.used += 1;
-                    Some(Grant::Room(
-                        Slot::counted(Arc::clone(scheduler)),
-                        Seat::counted(Arc::clone(scheduler), plugin),
-                    ))
-                }
-                true => None,
-                false => self.pools[pool].store.take().map(|borrowed| {
-                    self.pools[pool].leased += 1;
-                    let lent = Some((borrowed, Seat::counted(Arc::clone(scheduler), plugin)));
-                    Grant::Shared(Loan { scheduler: Arc::clone(scheduler), pool, lent })
-                }),
-            };
-            if let Some(grant) = grant {
-                self.plugins[plugin].leases += 1;
-                let waiter = self.waiters.remove(at).expect("it was just looked at");
-                work.give.push((waiter.give, Ok(grant)));
-                continue;
-            }
-            if self.promise(pool, private, now, &mut opening, &mut soon, &mut work) {
-                promised[plugin] += 1;
-            }
-            at += 1;
-        }
-        work
-    }
-
-    /// Sees to it that a waiter who cannot be served now will be: by a connection on its way, a new one, or room that an
-    /// idle one of another pool gives up. Whether anything is on its way.
-    fn promise(
-        &mut self,
-        pool: usize,
-        private: bool,
-        now: Instant,
-        opening: &mut [u32],
-        soon: &mut u32,
-        work: &mut Work,
-    ) -> bool {
-        if !private {
-            if opening[pool] > 0 {
-                opening[pool] -= 1;
-                return true;
-            }
-            if let Some(at) = self.pools[pool].retry_at.filter(|at| *at > now) {
-                if self.pools[pool].retry_armed != Some(at) {
-                    self.pools[pool].retry_armed = Some(at);
-                    work.retry.push(at);
-                }
-                return false;
-            }
-            if self.used < self.ceiling
-                && let Some(handle) = self.pools[pool].pool.upgrade()
-            {
-                self.used += 1;
-                self.pools[pool].opening += 1;
-                work.open.push(handle);
-                return true;
-            }
-        }
-        if *soon > 0 {
-            *soon -= 1;
-            return true;
-        }
-        let Some((entry, pool)) = self.longest_idle() else { return false };
-        work.close.push((entry, pool, CloseReason::Evicted));
-        true
-    }
-
-    /// Takes the server out that has been idle for longest, in whatever pool.
-    fn longest_idle(&mut self) -> Option<(Box<Entry>, Arc<Pool>)> {
-        let mut oldest: Option<(Instant, usize)> = None;
-        for (index, state) in self.pools.iter().enumerate() {
-            if state.store.len() == 0 {
-                continue;
-            }
-            state.store.take_out(|entry| {
-                if oldest.is_none_or(|(since, _)| entry.idle_since < since) {
-                    oldest = Some((entry.idle_since, index));
-                }
-                false
-            });
-        }
-        let (since, index) = oldest?;
-        let pool = self.pools[index].pool.upgrade()?;
-        let mut taken = false;
-        let mut out = self.pools[index].store.take_out(|entry| {
-            let this = !taken && entry.idle_since == since;
-            taken |= this;
-            this
-        });
-        out.pop().map(|entry| (entry, pool))
-    }
-
-    /// The first waiter for the pool is told at once, if so configured; the others wait for the next try.
-    fn open_failed(&mut self, pool: usize, error: Arc<OpenError>) {
-        let state = &mut self.pools[pool];
-        state.retry_at = Some(Instant::now() + state.limits.create_retry_interval);
-        state.failure = Some(Arc::clone(&error));
-        if !state.limits.propagate_create_error {
-            return;
-        }
-        let first = self.waiters.iter().position(|waiter| waiter.pool == pool && !waiter.private);
-        if let Some(waiter) = first.and_then(|first| self.waiters.remove(first)) {
-            // Holds no grant: sending it under the lock gives nothing back.
-            let _ = waiter.give.send(Err(error.into()));
-        }
     }
 }
 

@@ -72,8 +72,12 @@ pub struct Target {
     pub schema: Option<Arc<str>>,
     /// Who logs in, here and there.
     pub login: Login,
+    /// Where extensions are, for those that have a schema: looked into behind it.
+    pub extensions: Option<Arc<str>>,
     /// Who owns what is created.
     pub role: Option<Arc<str>>,
+    /// The plugin that this belongs to; a schema's COMMENT says so.
+    pub plugin: PluginId,
     /// The prefix of the deployment that this belongs to; a schema's COMMENT says so.
     pub deployment: Arc<str>,
     /// Whether a database or schema that is missing may be created.

@@ -59,6 +59,17 @@ pub enum RouteError {
         /// The schema.
         schema: String,
     },
+    /// The schema's name is that of extensions.
+    #[error(
+        "database \"{database}\" needs the schema \"{schema}\", which greenroom.extensionsSchema says is that of \
+         extensions; name another one there, or set backend.database.schemaPrefix"
+    )]
+    ExtensionsSchema {
+        /// What was asked for.
+        database: LogicalDatabase,
+        /// The schema.
+        schema: String,
+    },
     /// Several plugins have it, and the client does not say which it is.
     #[error(
         "database \"{database}\" is shared by plugins; set application_name to backstage_plugin_<id> of one of them"
@@ -195,13 +206,18 @@ impl RouteTable {
         if let Some(schema) = schema.as_ref().filter(|schema| is_reserved(schema)) {
             return Err(RouteError::ReservedSchema { schema: schema.clone(), database });
         }
+        if let Some(schema) = schema.as_ref().filter(|schema| self.database.is_for_extensions(schema)) {
+            return Err(RouteError::ExtensionsSchema { schema: schema.clone(), database });
+        }
+        let plugin = PluginId(id.into());
         let target = Target {
+            extensions: place.extensions.clone().filter(|_| schema.is_some()),
             schema: schema.map(Into::into),
             role: place.role.clone(),
             provision: place.provision,
-            ..self.target(&place.connection, &physical)
+            ..self.target(&place.connection, &physical, &plugin)
         };
-        Ok(Route { database, plugin: PluginId(id.into()), target, limits: settings.limits.clone() })
+        Ok(Route { database, plugin, target, limits: settings.limits.clone() })
     }
 
     /// A physical database as it is: by the plugin's own connection if that leads there, else by the base one.
@@ -220,25 +236,28 @@ impl RouteTable {
             None if by_base => postgres(base, &database)?,
             None => return Err(RouteError::WhichPlugin { database }),
         };
-        let target = Target { role: place.role.clone(), ..self.target(&place.connection, physical) };
         let plugin = PluginId(plugin.map_or_else(|| database.0.clone(), Into::into));
+        let target = Target { role: place.role.clone(), ..self.target(&place.connection, physical, &plugin) };
         Ok(Route { database, plugin, target, limits: settings.limits.clone() })
     }
 
     fn other_route(&self, database: LogicalDatabase) -> Result<Route, RouteError> {
         let Some(other) = self.database.others.get(&database.0) else { return Err(RouteError::Unknown { database }) };
-        let target = self.target(&other.connection, &other.database);
-        Ok(Route { plugin: PluginId(database.0.clone()), database, target, limits: other.limits.clone() })
+        let plugin = PluginId(database.0.clone());
+        let target = self.target(&other.connection, &other.database, &plugin);
+        Ok(Route { plugin, database, target, limits: other.limits.clone() })
     }
 
     /// A database as it is, which nobody creates.
-    fn target(&self, connection: &Connection, database: &str) -> Target {
+    fn target(&self, connection: &Connection, database: &str, plugin: &PluginId) -> Target {
         Target {
             server: connection.server.clone(),
             database: database.into(),
             schema: None,
             login: connection.login.clone(),
+            extensions: None,
             role: None,
+            plugin: plugin.clone(),
             deployment: self.database.prefix.clone(),
             provision: false,
         }

@@ -203,3 +203,13 @@ fn the_configured_routes_can_be_listed() {
         ["backstage_plugin_search search", "entities catalog", "postgres postgres", "reports reports", "shared shared"]
     );
 }
+
+#[test]
+fn extensions_are_looked_for_behind_a_plugins_schema_and_their_own_schema_is_no_plugins() {
+    let table = table(&format!("{}greenroom: {{ division: schema, extensionsSchema: ext }}\n", backend("")));
+    let extensions = |name: &str| table.resolve(name, None).unwrap().target.extensions.as_deref().map(str::to_owned);
+    assert_eq!(extensions("backstage_plugin_catalog").as_deref(), Some("ext"));
+    assert_eq!(extensions("shared"), None, "Backstage's own schema mode sets its own search_path");
+    let told = leads(&table, "backstage_plugin_ext", None);
+    assert!(told.contains("greenroom.extensionsSchema"), "{told}");
+}

@@ -7,7 +7,7 @@ use super::Session;
 use super::frames::Verdict;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, message};
-use crate::sql::statement::{self, Statement};
+use crate::sql::statement::{self, MigrationLock, Statement};
 
 /// What a session does with the statements that are more than bytes to it.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct Acting {
     rewritten: Vec<u8>,
     /// A statement that wants nobody to be connected to the databases that it names.
     changes: Option<Vec<u8>>,
+    /// What was done last with the lock of Knex's migrations.
+    migration: Option<MigrationLock>,
 }
 
 impl Acting {
@@ -67,6 +69,12 @@ impl Session {
         self.acting.changes.take()
     }
 
+    /// What a text that was read since the last call does with the lock of Knex's migrations.
+    #[inline]
+    pub fn take_migration_lock(&mut self) -> Option<MigrationLock> {
+        self.acting.migration.take()
+    }
+
     /// Appends what goes to the server instead of the frame with [`Verdict::Rewrite`].
     pub fn rewritten(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.acting.rewritten);
@@ -83,7 +91,7 @@ impl Session {
         if let Some(frame) = self.about_schemas(Frontend::QUERY, b"", text, b"") {
             return Some(self.on_rewritten(frame));
         }
-        self.note_database_change(text);
+        self.note_text(text);
         if !self.is_between_statements() {
             return None;
         }
@@ -117,7 +125,7 @@ impl Session {
         if self.acting.databases.is_some() && self.is_between_statements() && is_about_database() {
             return Some(Verdict::OnlySimpleQuery);
         }
-        self.note_database_change(text);
+        self.note_text(text);
         None
     }
 
@@ -125,9 +133,16 @@ impl Session {
         self.status == TxStatus::Idle && self.is_settled()
     }
 
-    fn note_database_change(&mut self, text: &[u8]) {
-        if statement::changes_databases(text) {
-            self.acting.changes = Some(text.to_vec());
+    /// Notes what is told to others and goes to the server as it is.
+    #[inline]
+    fn note_text(&mut self, text: &[u8]) {
+        // Most statements begin with another letter.
+        match text.trim_ascii_start().first().map(u8::to_ascii_lowercase) {
+            Some(b'a' | b'c' | b'd') if statement::changes_databases(text) => {
+                self.acting.changes = Some(text.to_vec());
+            }
+            Some(b'u') => self.acting.migration = MigrationLock::read(text).or(self.acting.migration),
+            _ => {}
         }
     }
 

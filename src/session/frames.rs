@@ -255,6 +255,11 @@ impl Session {
 
     /// Notes what a text may leave behind: now, and whenever the statement is executed again.
     fn leaves(&mut self, mut effects: Effects, named: bool) {
+        if effects.contains(Effect::Public) {
+            // Of interest for whoever reads the log, not for the server.
+            effects.remove(Effect::Public);
+            self.public_references += 1;
+        }
         if named {
             self.lasting_effects.extend(effects);
         } else {

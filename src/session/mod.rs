@@ -60,6 +60,8 @@ pub struct Session {
     /// Something was answered that was not asked, or cannot be told: the server must not be used again.
     doubtful: bool,
     queries: u32,
+    /// Texts that name the schema public.
+    public_references: u32,
 }
 
 /// Where a COPY ... FROM STDIN stands.
@@ -105,6 +107,7 @@ impl Session {
             discarding: false,
             doubtful: false,
             queries: 0,
+            public_references: 0,
         }
     }
 
@@ -207,6 +210,12 @@ impl Session {
     /// Statements asked since the last call.
     pub fn take_queries(&mut self) -> u32 {
         std::mem::take(&mut self.queries)
+    }
+
+    /// Texts read since the last call that name the schema public by hand.
+    #[inline]
+    pub fn take_public_references(&mut self) -> u32 {
+        std::mem::take(&mut self.public_references)
     }
 }
 

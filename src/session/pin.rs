@@ -25,7 +25,7 @@ impl PinReason {
         [Self::SessionMode, Self::StartupSettings, Self::DatabaseCode, Self::PreparedStatement].into_iter().chain(
             Effect::ALL
                 .into_iter()
-                .filter(|effect| ![Effect::Code, Effect::SequenceRead].contains(effect))
+                .filter(|effect| ![Effect::Code, Effect::SequenceRead, Effect::Public].contains(effect))
                 .map(Self::Statement),
         )
     }
@@ -52,6 +52,8 @@ impl PinReason {
                 Effect::Unreadable => "unreadable_text",
                 // Never a reason to pin: it is closed and asked about instead.
                 Effect::Code => "schema_change",
+                // Nor is this: it is only counted.
+                Effect::Public => "public",
             },
         }
     }

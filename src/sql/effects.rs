@@ -34,11 +34,13 @@ pub enum Effect {
     Unreadable,
     /// The database's own code may have changed: CREATE FUNCTION, VIEW, RULE, EXTENSION and their like.
     Code,
+    /// Nothing: but something of the schema public is named by hand, which a search_path cannot lead elsewhere.
+    Public,
 }
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Role,
         Self::Settings,
         Self::Listen,
@@ -53,6 +55,7 @@ impl Effect {
         Self::Procedural,
         Self::Unreadable,
         Self::Code,
+        Self::Public,
     ];
 }
 

@@ -211,6 +211,10 @@ impl Scanner {
                 self.end_statement();
                 Place::Between
             }
+            b'.' => {
+                self.dot();
+                Place::Between
+            }
             _ => {
                 self.punctuation(byte);
                 Place::Between
@@ -370,6 +374,14 @@ impl Scanner {
         if self.statement.open == Open::PrepareTransaction {
             self.statement.open = Open::Nothing;
         }
+    }
+
+    /// What stands before it may be a schema.
+    fn dot(&mut self) {
+        if self.statement.previous == Some(Key::Public) {
+            self.effects.insert(Effect::Public);
+        }
+        self.punctuation(b'.');
     }
 
     /// A character that is no part of a word, a literal or a comment.

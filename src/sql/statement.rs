@@ -32,6 +32,11 @@ const LONGEST: usize = 4096;
 /// The longest name that PostgreSQL keeps, in bytes.
 const LONGEST_NAME: usize = 63;
 
+const UPDATE: &[u8] = b"update ";
+
+/// What the name of the table of Knex's lock ends with, unless it was configured otherwise.
+const LOCK_TABLE: &[u8] = b"knex_migrations_lock";
+
 /// What Knex asks before it creates a database, up to the name.
 const COUNT_DATABASES: &[u8] = br#"select count(*) from "pg_database" where "datname" = "#;
 
@@ -64,6 +69,34 @@ pub fn changes_databases(text: &[u8]) -> bool {
         [&b"create"[..], b"drop", b"alter"].into_iter().any(|verb| verb.eq_ignore_ascii_case(word))
     });
     first && words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"database"))
+}
+
+/// What Knex does with the lock that keeps two of it from migrating at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationLock {
+    /// Takes it.
+    Take,
+    /// Gives it back.
+    GiveBack,
+}
+
+impl MigrationLock {
+    /// Reads `update "knex_migrations_lock" set "is_locked" = ...`; the table's name may have a prefix and a schema.
+    ///
+    /// Knex takes the lock `where "is_locked" = 0`, and gives it back without a condition.
+    #[inline]
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let (verb, rest) = text.split_at_checked(UPDATE.len())?;
+        if !verb.eq_ignore_ascii_case(UPDATE) {
+            return None;
+        }
+        let table = &rest[..memchr::memchr(b' ', rest)?];
+        if !table.strip_suffix(b"\"").unwrap_or(table).ends_with(LOCK_TABLE) {
+            return None;
+        }
+        let condition = rest.split(u8::is_ascii_whitespace).any(|word| word.eq_ignore_ascii_case(b"where"));
+        Some(if condition { Self::Take } else { Self::GiveBack })
+    }
 }
 
 /// Knex's question whether a database exists: what stands behind `"datname" =`, a parameter or a literal.
@@ -335,6 +368,29 @@ mod tests {
         }
         for text in ["create table database", "select 1", "", "drop"] {
             assert!(!changes_databases(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn knexs_lock_is_taken_under_a_condition_and_given_back_without_one() {
+        for (text, lock) in [
+            (r#"update "knex_migrations_lock" set "is_locked" = $1 where "is_locked" = $2"#, Some(MigrationLock::Take)),
+            (r#"update "knex_migrations_lock" set "is_locked" = 1 where "is_locked" = 0"#, Some(MigrationLock::Take)),
+            (r#"update "knex_migrations_lock" set "is_locked" = $1"#, Some(MigrationLock::GiveBack)),
+            (
+                r#"update "backstage_backend_tasks__knex_migrations_lock" set "is_locked" = $1 where "is_locked" = $2"#,
+                Some(MigrationLock::Take),
+            ),
+            (r#"update "catalog"."knex_migrations_lock" set "is_locked" = $1"#, Some(MigrationLock::GiveBack)),
+            ("UPDATE knex_migrations_lock SET is_locked = 1 WHERE is_locked = 0", Some(MigrationLock::Take)),
+            (r#"update "knex_migrations" set "batch" = $1 where "id" = $2"#, None),
+            (r#"update "refresh_state" set "errors" = 'knex_migrations_lock' where "id" = $2"#, None),
+            (r#"insert into "knex_migrations_lock" ("is_locked") values ($1)"#, None),
+            ("update ", None),
+            ("update", None),
+            ("", None),
+        ] {
+            assert_eq!(MigrationLock::read(text.as_bytes()), lock, "{text}");
         }
     }
 

@@ -105,6 +105,37 @@ fn what_outlives_the_transaction_is_found() {
 }
 
 #[test]
+fn what_is_named_in_the_schema_public_is_found() {
+    for text in [
+        "SELECT \"CasbinRule\".\"id\" FROM \"public\".\"casbin_rule\" \"CasbinRule\"",
+        "CREATE TABLE \"public\".\"casbin_rule\" (\"id\" SERIAL NOT NULL, \"ptype\" character varying)",
+        "INSERT INTO \"public\".\"casbin_rule\"(\"id\") VALUES (DEFAULT) RETURNING \"id\"",
+        "DELETE FROM \"public\".\"casbin_rule\" WHERE \"id\" IN ($1)",
+        "select * from public.t",
+        "select * from Public . t",
+        "select * from public /* . */\n.t",
+        "select public.f(1)",
+    ] {
+        assert_eq!(effects(text), [Effect::Public], "{text}");
+    }
+}
+
+#[test]
+fn the_word_public_alone_names_nothing() {
+    for text in [
+        "select 'public.t', E'public.t', $$ public.t $$ -- public.t\n/* public.t */",
+        "select * from pg_tables where schemaname = 'public'",
+        "grant select on t to public",
+        "select public from t where public = 1.5 and public in (.5)",
+        "select t.public, \"public.t\" from t",
+        "select x as public; .5",
+        "select publics.t, a_public.t, \"public \".t",
+    ] {
+        assert_eq!(effects(text), [], "{text}");
+    }
+}
+
+#[test]
 fn a_backslash_hides_a_quote_only_where_the_server_says_so() {
     let text = b"select '\\'; set x = 1 --'";
     assert!(scan(text, Quoting::Standard).contains(Effect::Settings));

@@ -51,6 +51,8 @@ pub(super) enum Key {
     SearchPath,
     /// seed: SET LOCAL of it outlives the transaction.
     Seed,
+    /// public, perhaps with a name of that schema behind it.
+    Public,
 }
 
 /// Names of functions that leave something behind, and of those that run a string as SQL.
@@ -137,6 +139,7 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"search_path", Key::SearchPath),
     (b"schema", Key::SearchPath),
     (b"seed", Key::Seed),
+    (b"public", Key::Public),
 ];
 
 /// For each first letter, the lengths (one bit each) at which a word of interest exists: rules most words out at once.
@@ -185,8 +188,8 @@ pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
         return Word::Leaves(*effect);
     }
     match KEYS.iter().find(|(name, _)| *name == word) {
-        // Settings have their name in quotes as well.
-        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed) => Word::Key(*key),
+        // Settings and schemas have their name in quotes as well.
+        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Public) => Word::Key(*key),
         _ => Word::Plain,
     }
 }

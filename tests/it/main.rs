@@ -18,3 +18,4 @@ mod pins;
 mod pool;
 mod routing;
 mod shutdown;
+mod traps;

@@ -80,6 +80,7 @@ async fn every_metric_of_the_list_is_there() {
         "greenroom_transactions_total",
         "greenroom_transaction_seconds_sum",
         "greenroom_queries_total",
+        "greenroom_public_references_total",
         "greenroom_bytes_total",
         "greenroom_pins_total",
         "greenroom_pinned_sessions",

@@ -42,7 +42,11 @@ impl Relay<'_> {
             }
             let reply = self.session.on_server(tag, unread.get(HEADER_BYTES).copied());
             if tag == Backend::ERROR {
-                self.server_said_farewell = is_farewell(&unread[HEADER_BYTES..len]);
+                let error = &unread[HEADER_BYTES..len];
+                self.server_said_farewell = is_farewell(error);
+                if self.dress.home_path().is_some() {
+                    self.shared.traps.look_at_error(&self.member.plugin, self.extensions.as_deref(), error);
+                }
             } else if tag == Backend::PARAMETER_STATUS {
                 note_how_texts_are_read(&mut self.session, &unread[HEADER_BYTES..len]);
             }

@@ -10,11 +10,13 @@
 //! - `errand`: what greenroom does itself for a client.
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
+//! - `notice`: what is told to others: migrations, and what is expected of public.
 
 mod downstream;
 mod errand;
 mod lending;
 mod limits;
+mod notice;
 mod poll;
 mod upstream;
 
@@ -32,7 +34,7 @@ use crate::cancel::CancelKey;
 use crate::config::PoolMode;
 use crate::metrics::{ClientState, GaugeGuard, InState, PluginMetrics};
 use crate::net::{Buffer, Stream};
-use crate::pool::Member;
+use crate::pool::{Member, Migration};
 use crate::protocol::message::Report;
 use crate::protocol::tag::TxStatus;
 use crate::server::{Dress, FactsSnapshot};
@@ -63,6 +65,10 @@ pub(super) struct Relay<'a> {
     /// What a server wears for this session.
     dress: Dress,
     session: Session,
+    /// Where the plugin's extensions are, if it has a schema and they have one.
+    extensions: Option<Arc<str>>,
+    /// The session has taken the lock of its plugin's migrations.
+    migration: Option<Migration>,
     lending: Lending,
     /// What is being done for the client meanwhile.
     errand: Option<Errand<'a>>,
@@ -148,6 +154,8 @@ impl<'a> Relay<'a> {
             key: client.key,
             dress: client.dress,
             session: client.session,
+            extensions: client.extensions,
+            migration: None,
             lending: Lending::Free,
             errand: None,
             status: TxStatus::Idle,

@@ -52,6 +52,7 @@ impl Relay<'_> {
         if let Some(statement) = self.session.take_database_change() {
             self.member.pool.leave_databases(&statement);
         }
+        self.note_texts();
         self.check_sequence_reads()?;
         if self.up.as_ref().is_some_and(Buffer::is_empty)
             && let Some(up) = self.up.take()

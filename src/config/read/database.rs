@@ -90,6 +90,7 @@ impl<'a> Databases<'a> {
             unknown,
         };
         self.check_served(&config);
+        self.warn_about_extensions(&config, warnings);
         Some(config)
     }
 
@@ -141,7 +142,9 @@ impl<'a> Databases<'a> {
         let provision =
             ensure_exists.unwrap_or(true) || (division == Division::Schema && ensure_schema.unwrap_or(false));
         let role = particular.and_then(|section| section.text("role")).or(self.backend.text("role"));
-        let place = PostgresPlace { connection, own_database, division, provision, role: role.map(Into::into) };
+        let extensions = self.extensions(own);
+        let role = role.map(Into::into);
+        let place = PostgresPlace { connection, own_database, division, provision, extensions, role };
         if division == Division::Schema {
             let written = [particular, own].into_iter().flatten().find(|section| section.map().is_some());
             self.check_schema(id, &place, &origin, written);

@@ -3,6 +3,7 @@
 mod check;
 mod database;
 mod endpoint;
+mod extensions;
 pub(super) mod keys;
 mod listen;
 mod naming;

@@ -51,7 +51,10 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
         "{}",
         lines[1]
     );
-    assert_eq!(lines[2], "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, pool");
+    assert_eq!(
+        lines[2],
+        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, pool"
+    );
 }
 
 #[test]
@@ -341,5 +344,26 @@ fn a_configuration_without_postgresql_has_nothing_to_serve() {
     assert_eq!(
         errors(text),
         "configuration:1: backend.database.client: found \"better-sqlite3\", expected pg: nothing here is on PostgreSQL"
+    );
+}
+
+#[test]
+fn a_schema_of_extensions_is_neither_postgresqls_nor_a_plugins() {
+    let told = |name: &str| errors(&with(&format!("greenroom: {{ division: schema, extensionsSchema: {name} }}\n")));
+    for name in ["pg_temp", "information_schema", "'$user'"] {
+        assert!(told(name).contains("greenroom.extensionsSchema") && told(name).contains("PostgreSQL's"), "{name}");
+    }
+    let long = "x".repeat(64);
+    assert!(told(&long).contains("at most 63 bytes"), "{}", told(&long));
+    let named = with("greenroom: { division: schema, extensionsSchema: search, plugin: { search: {} } }\n");
+    assert!(errors(&named).contains("is the schema of plugin search"), "{}", errors(&named));
+    let prefixed = format!(
+        "{}greenroom: {{ division: schema, plugin: {{ search: {{ extensionsSchema: dev_x }} }} }}\n",
+        backend("    schemaPrefix: dev_\n")
+    );
+    let told = errors(&prefixed);
+    assert!(
+        told.contains("greenroom.plugin.search.extensionsSchema: found dev_x, which is the schema of plugin x"),
+        "{told}"
     );
 }

@@ -233,3 +233,25 @@ fn secrets_are_not_shown_by_debug() {
     let shown = format!("{:?}", Config::parse(&with("")).unwrap());
     assert!(!shown.contains("geheim"), "{shown}");
 }
+
+#[test]
+fn a_schema_of_extensions_is_said_for_all_or_for_one() {
+    let text = "greenroom: { division: schema, extensionsSchema: extensions, plugin: { search: { extensionsSchema: Own } } }\n";
+    let config = config(&with(text));
+    assert_eq!(place(&config, "catalog").extensions.as_deref(), Some("extensions"));
+    assert_eq!(place(&config, "search").extensions.as_deref(), Some("Own"));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_schema_of_extensions_that_is_everybodys_or_nobodys_is_warned_of() {
+    let warnings = |text: &str| config(&with(&format!("greenroom: {text}\n"))).warnings.join("\n");
+    assert!(warnings("{ division: schema, extensionsSchema: public }").contains("every table of public"));
+    let useless = "greenroom.extensionsSchema means nothing without division: schema";
+    assert_eq!(warnings("{ extensionsSchema: x }"), useless);
+    assert_eq!(warnings("{ extensionsSchema: x, plugin: { catalog: { division: schema } } }"), "");
+    assert_eq!(
+        warnings("{ division: schema, plugin: { catalog: { division: database, extensionsSchema: x } } }"),
+        "greenroom.plugin.catalog.extensionsSchema means nothing without division: schema"
+    );
+}

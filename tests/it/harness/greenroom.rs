@@ -91,6 +91,14 @@ impl Greenroom {
         self
     }
 
+    /// In front of a stage that another greenroom has, as another deployment of Backstage.
+    pub(crate) fn beside(mut self, stage: &Stage, name: &str) -> Self {
+        self.server = Some((stage.postgres().port(), stage.login.clone(), stage.password.clone()));
+        self.set("backend.database.connection.database", &*stage.database)
+            .set("backend.database.prefix", format!("{name}_"))
+            .set("backend.database.schemaPrefix", format!("{name}_"))
+    }
+
     /// In front of a PostgreSQL that misbehaves; database division without any provisioning.
     pub(crate) fn behind(mut self, fake: &FakeServer) -> Self {
         self.server = Some((fake.port(), "backstage".to_owned(), "secret".to_owned()));

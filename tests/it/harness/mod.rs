@@ -5,6 +5,7 @@
 //! - [`RawClient`]: a client made of hand-written frames ([`frames`]); it reads [`Reply`]s.
 //! - [`Client`]: a client as an application has it, tokio-postgres.
 //! - [`FakeServer`]: a PostgreSQL that misbehaves as told.
+//! - [`Log`]: what greenroom writes down meanwhile.
 //! - [`Metrics`]: what greenroom says over HTTP.
 
 mod client;
@@ -13,6 +14,7 @@ mod fake_server;
 pub(crate) mod frames;
 mod greenroom;
 mod http;
+mod log;
 mod login;
 mod program;
 mod raw_client;
@@ -28,6 +30,7 @@ pub(crate) use fake_server::{Answer, FakeServer, Phase};
 pub(crate) use frames::Frame;
 pub(crate) use greenroom::{Greenroom, Limits};
 pub(crate) use http::{Metrics, get};
+pub(crate) use log::Log;
 pub(crate) use login::Startup;
 pub(crate) use program::Program;
 pub(crate) use raw_client::RawClient;

@@ -1,0 +1,152 @@
+//! Whose turn it is, without a clock and without a PostgreSQL: everybody waits for room of his own.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatch::{Grant, Granted};
+use super::scheduler::Scheduler;
+use super::store::Store;
+use crate::config::PoolLimits;
+use crate::route::PluginId;
+
+/// A scheduler with one pool.
+struct House {
+    scheduler: Arc<Scheduler>,
+    pool: usize,
+}
+
+impl House {
+    fn new(ceiling: u32) -> Self {
+        let scheduler = Scheduler::new(ceiling, CancellationToken::new());
+        let pool = scheduler.add_pool(Arc::new(Store::new(Weak::new())), Weak::new(), &PoolLimits::default());
+        Self { scheduler, pool }
+    }
+
+    fn plugin(&self, id: &str, max: u32) -> usize {
+        self.scheduler.join(self.pool, &PluginId(id.into()), &PoolLimits { max, ..PoolLimits::default() })
+    }
+
+    fn wait(&self, plugin: usize) -> oneshot::Receiver<Granted> {
+        self.scheduler.wait(self.pool, plugin, true).1
+    }
+
+    /// So many plugins, one waiting request each.
+    fn crowd(&self, plugins: usize) -> Vec<oneshot::Receiver<Granted>> {
+        (0..plugins).map(|n| self.wait(self.plugin(&format!("greedy{n}"), 10))).collect()
+    }
+}
+
+/// A time that does not come while a test runs.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+fn got(waiting: &mut oneshot::Receiver<Granted>) -> Option<Grant> {
+    waiting.try_recv().ok().map(|granted| granted.expect("nothing is closed"))
+}
+
+fn served(waiting: &mut [oneshot::Receiver<Granted>]) -> Vec<(usize, Grant)> {
+    waiting.iter_mut().enumerate().filter_map(|(at, waiting)| Some((at, got(waiting)?))).collect()
+}
+
+#[tokio::test]
+async fn a_plugin_in_migration_gets_the_next_server() {
+    let house = House::new(1);
+    let catalog = house.plugin("catalog", 10);
+    let holder = got(&mut house.wait(catalog)).expect("there is room");
+    let mut crowd = house.crowd(30);
+    house.scheduler.migration_began(catalog, later());
+    let mut migration = house.wait(catalog);
+    assert!(got(&mut migration).is_none(), "the only server is lent");
+    drop(holder);
+    let statement = got(&mut migration).expect("it goes before the crowd");
+    assert!(served(&mut crowd).is_empty());
+    drop(statement);
+    assert_eq!(served(&mut crowd).first().map(|(at, _)| *at), Some(0), "then it is the first one's turn");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_plugin_when_its_migrations_begin_goes_to_the_front() {
+    let house = House::new(1);
+    let catalog = house.plugin("catalog", 10);
+    let holder = got(&mut house.wait(catalog)).expect("there is room");
+    let _crowd = house.crowd(3);
+    let mut waiting = house.wait(catalog);
+    house.scheduler.migration_began(catalog, later());
+    drop(holder);
+    assert!(got(&mut waiting).is_some());
+}
+
+#[tokio::test]
+async fn migrations_stay_within_the_plugins_max() {
+    let house = House::new(2);
+    let catalog = house.plugin("catalog", 1);
+    let first = got(&mut house.wait(catalog)).expect("there is room");
+    house.scheduler.migration_began(catalog, later());
+    let mut second = house.wait(catalog);
+    let mut crowd = house.crowd(1);
+    assert!(got(&mut second).is_none());
+    assert_eq!(served(&mut crowd).len(), 1, "nobody waits for what only the migrations may not have");
+    drop(first);
+    assert!(got(&mut second).is_some());
+}
+
+#[tokio::test]
+async fn others_have_a_turn_after_eight_statements_of_a_migration() {
+    let house = House::new(1);
+    let catalog = house.plugin("catalog", 10);
+    let mut holder = got(&mut house.wait(catalog));
+    let mut crowd = house.crowd(3);
+    house.scheduler.migration_began(catalog, later());
+    let (mut statements, mut turns) = (0, Vec::new());
+    while !crowd.is_empty() {
+        let mut migration = house.wait(catalog);
+        drop(holder.take());
+        while let Some((at, _turn)) = served(&mut crowd).pop() {
+            crowd.remove(at);
+            turns.push(statements);
+        }
+        statements += 1;
+        holder = got(&mut migration);
+    }
+    assert_eq!(turns, [8, 16, 24]);
+}
+
+#[tokio::test]
+async fn a_migration_that_has_ended_waits_its_turn_again() {
+    let house = House::new(1);
+    let catalog = house.plugin("catalog", 10);
+    let ends: [&dyn Fn(u64); 2] =
+        [&|id| house.scheduler.migration_ended(catalog, Some(id)), &|_| house.scheduler.migration_ended(catalog, None)];
+    for end in ends {
+        let holder = got(&mut house.wait(catalog)).expect("there is room");
+        let mut crowd = house.crowd(1);
+        let earlier = house.scheduler.migration_began(catalog, later());
+        let id = house.scheduler.migration_began(catalog, later());
+        house.scheduler.migration_ended(catalog, Some(earlier));
+        let mut first = house.wait(catalog);
+        end(id);
+        let mut second = house.wait(catalog);
+        drop(holder);
+        assert!(got(&mut first).is_some(), "a session that ends earlier takes only its own migration along");
+        assert_eq!(served(&mut crowd).len(), 1);
+        assert!(got(&mut second).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_given_back_counts_for_its_time_only() {
+    let house = House::new(1);
+    let catalog = house.plugin("catalog", 10);
+    let holder = got(&mut house.wait(catalog)).expect("there is room");
+    let mut crowd = house.crowd(1);
+    house.scheduler.migration_began(catalog, Instant::now());
+    let mut late = house.wait(catalog);
+    drop(holder);
+    let turn = served(&mut crowd);
+    assert!(turn.len() == 1 && got(&mut late).is_none());
+}
