@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::net::Stream;
 use crate::pool::AcquireError;
-use crate::pool::error::OpenError;
+use crate::pool::error::{Holder, OpenError};
 use crate::protocol::body;
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::sqlstate;
@@ -127,7 +127,7 @@ pub(super) fn not_lent(error: &AcquireError, severity: Severity) -> Reply {
         AcquireError::Closed => Reply::Ours(shutdown()),
         AcquireError::Open(error) => not_opened(error, severity),
         AcquireError::TimedOut { plugin, usage, source, .. } => {
-            let holders: Vec<_> = usage.holders.iter().map(|(plugin, leases)| format!("{plugin} {leases}")).collect();
+            let holders: Vec<_> = usage.holders.iter().map(held).collect();
             let mut detail = format!(
                 "Plugin {plugin} holds {} of {} leases; {} of {} server connections are open; leases by plugin: {}.",
                 usage.leases,
@@ -145,6 +145,11 @@ pub(super) fn not_lent(error: &AcquireError, severity: Severity) -> Reply {
             Reply::Ours(report)
         }
     }
+}
+
+/// `catalog 3 (one for 41.2 s)`.
+fn held(holder: &Holder) -> String {
+    format!("{} {} (one for {:.1} s)", holder.plugin, holder.leases, holder.longest.as_secs_f64())
 }
 
 fn not_opened(error: &OpenError, severity: Severity) -> Reply {
@@ -244,6 +249,10 @@ mod tests {
     use crate::pool::error::Usage;
     use crate::route::PluginId;
 
+    fn holder((plugin, leases, millis): (&str, u32, u64)) -> Holder {
+        Holder { plugin: PluginId(plugin.into()), leases, longest: Duration::from_millis(millis) }
+    }
+
     #[test]
     fn a_timeout_names_the_plugin_the_holders_and_the_setting_to_change() {
         let usage = Usage {
@@ -251,14 +260,20 @@ mod tests {
             max: 2,
             used: 12,
             ceiling: 12,
-            holders: vec![(PluginId("search".into()), 9), (PluginId("catalog".into()), 2)],
+            reserved: None,
+            holders: [("search", 9, 41_200), ("catalog", 2, 30)].map(holder).into(),
         };
         let waited = Duration::from_secs(25);
         let error = AcquireError::TimedOut { plugin: PluginId("catalog".into()), waited, usage, source: None };
         let Reply::Ours(report) = not_lent(&error, Severity::Error) else { panic!("it is our own error") };
         assert_eq!(report.code, "53300");
         assert!(report.message.contains("catalog") && report.message.contains("25s"), "{}", report.message);
-        assert!(report.detail.as_deref().is_some_and(|detail| detail.contains("search 9, catalog 2")));
+        assert!(
+            report
+                .detail
+                .as_deref()
+                .is_some_and(|detail| detail.contains("search 9 (one for 41.2 s), catalog 2 (one for 0.0 s)"))
+        );
         assert!(report.hint.as_deref().is_some_and(|hint| hint.contains("greenroom.plugin.catalog.pool.max (2)")));
     }
 

@@ -33,6 +33,8 @@ pub struct PluginSettings {
     pub place: PluginPlace,
     /// Its limits.
     pub limits: PoolLimits,
+    /// Its share of a server that several plugins wait for, beside theirs; at least 1.
+    pub weight: u32,
 }
 
 /// Where a plugin's data is.

@@ -88,3 +88,34 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// The limits of one PostgreSQL server, over all plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// The most connections, all of greenroom's counted, in whatever state.
+    pub ceiling: u32,
+    /// Places under the ceiling that are kept for plugins that hold none.
+    pub reserved: u32,
+    /// The most connections that are opened at the same time.
+    pub parallel_connects: u32,
+}
+
+impl ServerLimits {
+    /// `maxServerConnections`, when it is not configured.
+    pub const CEILING: u32 = 12;
+    /// `reservedConnections`, when it is not configured.
+    pub const RESERVED: u32 = 2;
+    /// `maxParallelConnects`, when it is not configured.
+    pub const PARALLEL_CONNECTS: u32 = 4;
+
+    /// Limits of which never more than a quarter is reserved.
+    pub fn new(ceiling: u32, reserved: u32, parallel_connects: u32) -> Self {
+        Self { ceiling, reserved: reserved.min(ceiling / 4), parallel_connects }
+    }
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self::new(Self::CEILING, Self::RESERVED, Self::PARALLEL_CONNECTS)
+    }
+}

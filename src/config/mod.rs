@@ -29,7 +29,7 @@ pub use database::{
     Connection, DatabaseConfig, Division, MAX_NAME_BYTES, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace,
     UnknownDatabases, is_plugin_id,
 };
-pub use limits::{PoolLimits, PoolMode, Timeouts};
+pub use limits::{PoolLimits, PoolMode, ServerLimits, Timeouts};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
 
@@ -45,8 +45,8 @@ pub struct Config {
     pub http: Option<HttpAddress>,
     /// Where the data is.
     pub database: DatabaseConfig,
-    /// The most connections to one PostgreSQL server, all of greenroom's counted.
-    pub max_server_connections: u32,
+    /// The limits of each PostgreSQL server.
+    pub server_limits: ServerLimits,
     /// 1 is one single-threaded runtime, more is that many workers.
     pub threads: usize,
     /// Limits in time on what clients do.
@@ -62,8 +62,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// `maxServerConnections`, when it is not configured.
-    pub const MAX_SERVER_CONNECTIONS: u32 = 12;
     /// `shutdownGraceMillis`, when it is not configured.
     pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// What a family counts in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub const FAMILIES: &[Family] = &[
     row("greenroom_client_logins_total", Kind::Counter, &["plugin", "result"], "Client logins that ended."),
     row("greenroom_server_connections", Kind::Gauge, &["server", "database", "state"], "Connections to PostgreSQL now."),
     row("greenroom_server_connects_total", Kind::Counter, &["server", "result"], "Attempts to connect to PostgreSQL that ended."),
+    row("greenroom_server_limit", Kind::Gauge, &["server", "limit"], "Limits of a PostgreSQL server, as configured."),
+    row("greenroom_server_at_ceiling_seconds_total", Kind::Counter, &["server"], "Time during which every place under the ceiling was taken."),
+    row("greenroom_evictions_total", Kind::Counter, &["from", "to"], "Idle connections that gave their place to another pool."),
+    row("greenroom_pool_limit", Kind::Gauge, &["plugin", "limit"], "Limits of a plugin, as configured."),
     row("greenroom_server_closed_total", Kind::Counter, &["reason"], "Connections to PostgreSQL that were closed."),
     row("greenroom_leases", Kind::Gauge, &["plugin"], "Server connections on loan now."),
     row("greenroom_acquire_seconds", Kind::Histogram, &["plugin"], "From asking for a server to having one or giving up."),
@@ -90,6 +94,12 @@ impl<'a> Families<'a> {
     pub(super) fn counters(&self, name: &str) -> IntCounterVec {
         let family = family(name, Kind::Counter);
         self.registered(IntCounterVec::new(Opts::new(family.name, family.help), family.labels))
+    }
+
+    /// A counter of time.
+    pub(super) fn seconds(&self, name: &str) -> CounterVec {
+        let family = family(name, Kind::Counter);
+        self.registered(CounterVec::new(Opts::new(family.name, family.help), family.labels))
     }
 
     pub(super) fn gauges(&self, name: &str) -> IntGaugeVec {
@@ -138,6 +148,9 @@ mod tests {
         let _pin = metrics.plugin("catalog").pin("listen");
         let _connection = metrics.pool("db:5432", "backstage").connections.enter(ServerState::Idle);
         metrics.closed("idle");
+        metrics.evicted("backstage", "other");
+        metrics.server("db:5432").limit("maxServerConnections", 12);
+        metrics.plugin("catalog").limit("catalog", "max", 10);
         metrics.encode()
     }
 

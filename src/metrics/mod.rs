@@ -36,6 +36,7 @@ pub struct Metrics {
     plugins: Capped<PluginMetrics>,
     server_vecs: Arc<ServerVecs>,
     servers: Capped<ServerMetrics>,
+    evictions: IntCounterVec,
     closed: IntCounterVec,
     max_names: usize,
 }
@@ -54,6 +55,7 @@ impl Metrics {
             server_vecs: Arc::new(ServerVecs::new(&families)),
             servers: Capped::new(max_plugins),
             closed: families.counters("greenroom_server_closed_total"),
+            evictions: families.counters("greenroom_evictions_total"),
             max_names: max_plugins,
             registry,
         })
@@ -89,6 +91,11 @@ impl Metrics {
     /// Counts a server connection that was closed, and why.
     pub fn closed(&self, reason: &'static str) {
         self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts an idle connection of a database that gave its place to another one's.
+    pub fn evicted(&self, from: &str, to: &str) {
+        self.evictions.with_label_values(&[from, to]).inc();
     }
 
     /// Writes everything in Prometheus' text format 0.0.4. It reads `/proc` and takes about a millisecond for 500

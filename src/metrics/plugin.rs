@@ -35,6 +35,7 @@ pub struct PluginMetrics {
     /// Bytes to clients.
     pub bytes_sent: IntCounter,
     logins: ResultCounters<LoginResult>,
+    limits: IntGaugeVec,
     pins: IntCounterVec,
     pinned_sessions: IntGaugeVec,
 }
@@ -43,6 +44,14 @@ impl PluginMetrics {
     /// Counts a login that ended.
     pub fn login(&self, result: LoginResult) {
         self.logins.count(result);
+    }
+
+    /// Shows a limit of the plugin by its name in the configuration. Plugins that share a label have no limits of their own
+    /// to show.
+    pub fn limit(&self, plugin: &str, name: &str, value: u32) {
+        if *self.name == *plugin {
+            self.limits.with_label_values(&[plugin, name]).set(value.into());
+        }
     }
 
     /// Counts a session that is pinned now, and for as long as the guard lives. `reason` is one word of a fixed set.
@@ -67,6 +76,7 @@ pub(super) struct PluginVecs {
     bytes: IntCounterVec,
     pins: IntCounterVec,
     pinned_sessions: IntGaugeVec,
+    limits: IntGaugeVec,
 }
 
 impl PluginVecs {
@@ -85,6 +95,7 @@ impl PluginVecs {
             bytes: families.counters("greenroom_bytes_total"),
             pins: families.counters("greenroom_pins_total"),
             pinned_sessions: families.gauges("greenroom_pinned_sessions"),
+            limits: families.gauges("greenroom_pool_limit"),
         }
     }
 
@@ -106,6 +117,7 @@ impl PluginVecs {
             logins: ResultCounters::new(|result| self.logins.with_label_values(&[name, result])),
             pins: self.pins.clone(),
             pinned_sessions: self.pinned_sessions.clone(),
+            limits: self.limits.clone(),
         }
     }
 }

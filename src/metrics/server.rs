@@ -1,8 +1,9 @@
 //! What is counted for each PostgreSQL server and for its pools.
 
+use std::fmt;
 use std::sync::Arc;
 
-use prometheus::{IntCounterVec, IntGaugeVec};
+use prometheus::{Counter, CounterVec, IntCounterVec, IntGaugeVec};
 
 use super::family::Families;
 use super::guard::{ResultCounters, StateGauges};
@@ -13,8 +14,16 @@ pub struct ServerMetrics {
     /// The value of the label `server`.
     pub address: Box<str>,
     connects: ResultCounters<ConnectResult>,
+    /// Seconds during which every place under the ceiling was taken.
+    pub at_ceiling: Counter,
     vecs: Arc<ServerVecs>,
     pools: Capped<PoolMetrics>,
+}
+
+impl fmt::Debug for ServerMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerMetrics({})", self.address)
+    }
 }
 
 impl ServerMetrics {
@@ -22,6 +31,7 @@ impl ServerMetrics {
         Self {
             address: address.into(),
             connects: ResultCounters::new(|result| vecs.connects.with_label_values(&[address, result])),
+            at_ceiling: vecs.at_ceiling.with_label_values(&[address]),
             vecs,
             pools: Capped::new(max_databases),
         }
@@ -30,6 +40,11 @@ impl ServerMetrics {
     /// Counts an attempt to connect that ended.
     pub fn connect(&self, result: ConnectResult) {
         self.connects.count(result);
+    }
+
+    /// Shows a limit of the server by its name in the configuration.
+    pub fn limit(&self, name: &str, value: u32) {
+        self.vecs.limits.with_label_values(&[&*self.address, name]).set(value.into());
     }
 
     /// The metrics of the pools of one physical database on this server.
@@ -55,6 +70,8 @@ pub struct PoolMetrics {
 pub(super) struct ServerVecs {
     connects: IntCounterVec,
     connections: IntGaugeVec,
+    at_ceiling: CounterVec,
+    limits: IntGaugeVec,
 }
 
 impl ServerVecs {
@@ -62,6 +79,8 @@ impl ServerVecs {
         Self {
             connects: families.counters("greenroom_server_connects_total"),
             connections: families.gauges("greenroom_server_connections"),
+            at_ceiling: families.seconds("greenroom_server_at_ceiling_seconds_total"),
+            limits: families.gauges("greenroom_server_limit"),
         }
     }
 }

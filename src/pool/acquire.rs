@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::dispatch::Grant;
 use super::error::AcquireError;
 use super::lease::Lease;
+use super::loan::Grant;
 use super::reason::CloseReason;
 use super::scheduler::Scheduler;
 use super::{Member, Parameters, opening};
@@ -109,10 +109,11 @@ impl Member {
                 lease.close(CloseReason::ServerEnded);
             },
             Kind::Private { startup, dress } => {
-                let Grant::Room(slot, seat) = self.queue(true).await? else {
+                let Grant::Room(slot, seat, under_way) = self.queue(true).await? else {
                     unreachable!("room was asked for");
                 };
                 let opened = opening::private(&self.pool, &self.limits, &startup, dress, slot).await;
+                drop(under_way);
                 let (entry, parameters) = opened.map_err(|error| AcquireError::Open(Arc::new(error)))?;
                 Ok((Lease::private(self, entry, seat), Some(parameters)))
             }
@@ -122,7 +123,7 @@ impl Member {
     async fn queue(&self, private: bool) -> Result<Grant, AcquireError> {
         let scheduler = &self.pool.scheduler;
         let (id, receive) = scheduler.wait(self.pool.index, self.plugin_index, private);
-        let _place = Place { scheduler, id };
+        let _place = Place { scheduler, plugin: self.plugin_index, id };
         receive.await.unwrap_or(Err(AcquireError::Closed))
     }
 
@@ -139,11 +140,12 @@ impl Member {
 /// A place in the queue, left when dropped.
 struct Place<'a> {
     scheduler: &'a Arc<Scheduler>,
+    plugin: usize,
     id: u64,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.scheduler.leave(self.id);
+        self.scheduler.leave(self.plugin, self.id);
     }
 }

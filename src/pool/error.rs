@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::protocol::sqlstate;
 use crate::route::PluginId;
 use crate::server::{ConnectError, QueryError};
 
@@ -48,6 +49,14 @@ pub enum OpenError {
     Facts(#[from] QueryError),
 }
 
+impl OpenError {
+    /// Whether PostgreSQL answered that it has no room now, or is not ready yet: to ask again soon makes it worse.
+    pub(super) fn is_for_the_moment(&self) -> bool {
+        let momentary = [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW];
+        matches!(self, Self::Connect(ConnectError::Refused { code, .. }) if momentary.contains(&code.as_str()))
+    }
+}
+
 /// Who holds the connections of a server, when somebody waited in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
@@ -59,17 +68,41 @@ pub struct Usage {
     pub used: u32,
     /// Their most.
     pub ceiling: u32,
-    /// Leases of every plugin that has any, most first.
-    pub holders: Vec<(PluginId, u32)>,
+    /// Places that are kept for plugins that hold none, if it was for those that the plugin had to wait.
+    pub reserved: Option<u32>,
+    /// Every plugin that has any lease, most first.
+    pub holders: Vec<Holder>,
+}
+
+/// A plugin that holds connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// How many it holds.
+    pub leases: u32,
+    /// How long it has held the one that it has held for longest.
+    pub longest: Duration,
 }
 
 impl Usage {
     /// What to change, in the words of the configuration.
     pub fn remedy(&self, plugin: &PluginId) -> String {
-        if self.leases >= self.max {
-            format!("raise greenroom.plugin.{plugin}.pool.max ({}) or greenroom.pool.max", self.max)
-        } else {
-            format!("raise greenroom.maxServerConnections ({})", self.ceiling)
+        match self.reserved {
+            _ if self.leases >= self.max => {
+                format!("raise greenroom.plugin.{plugin}.pool.max ({}) or greenroom.pool.max", self.max)
+            }
+            Some(reserved) => format!(
+                "raise greenroom.maxServerConnections ({}) or lower greenroom.reservedConnections ({reserved})",
+                self.ceiling
+            ),
+            None => format!("raise greenroom.maxServerConnections ({})", self.ceiling),
         }
+    }
+
+    /// With the greatest holders first.
+    pub(super) fn sorted(mut self) -> Self {
+        self.holders.sort_by_key(|holder| (std::cmp::Reverse(holder.leases), std::cmp::Reverse(holder.longest)));
+        self
     }
 }

@@ -5,8 +5,8 @@
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
 //! - `scheduler`: order, limits, the ceiling.
-//! - `dispatch`: what it decides under its lock.
-//! - `queue`: who waits, in the order in which they are served.
+//! - `dispatch`: what it decides under its lock: shares, order, the ceiling.
+//! - `loan`: what a waiter is given, on its way to it.
 //! - `migration`: plugins that are served first.
 //! - `store`: idle servers, in bb8.
 //! - `entry`: a server with its slot, its age and its end.
@@ -21,9 +21,9 @@ mod dispatch;
 mod entry;
 pub mod error;
 pub mod lease;
+mod loan;
 mod migration;
 mod opening;
-mod queue;
 mod reaper;
 mod reason;
 mod scheduler;
@@ -45,7 +45,7 @@ pub use reason::CloseReason;
 use scheduler::Scheduler;
 use store::Store;
 
-use crate::config::{PoolLimits, ServerAddress, ServerEndpoint};
+use crate::config::{PoolLimits, ServerAddress, ServerEndpoint, ServerLimits};
 use crate::metrics::{Metrics, PluginMetrics, PoolMetrics, ServerMetrics};
 use crate::net::TlsError;
 use crate::route::{PluginId, PoolKey, Route};
@@ -112,7 +112,7 @@ pub struct Member {
 
 /// Every pool and every scheduler of one proxy.
 pub struct Pools {
-    max_server_connections: u32,
+    limits: ServerLimits,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
     stop: CancellationToken,
@@ -126,9 +126,9 @@ struct Known {
 }
 
 impl Pools {
-    /// No pool yet; each PostgreSQL server will get at most `max_server_connections` connections.
-    pub fn new(max_server_connections: u32, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { max_server_connections, metrics, known: Mutex::default(), stop: CancellationToken::new() })
+    /// No pool yet; these are the limits of each PostgreSQL server.
+    pub fn new(limits: ServerLimits, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { limits, metrics, known: Mutex::default(), stop: CancellationToken::new() })
     }
 
     /// The right of `route`'s plugin to borrow; makes its pool and its scheduler if they are new.
@@ -137,14 +137,11 @@ impl Pools {
     /// TLS settings that cannot be honoured.
     pub fn member(&self, route: &Route) -> Result<Member, TlsError> {
         let pool = self.pool(route)?;
-        let plugin_index = pool.scheduler.join(pool.index, &route.plugin, &route.limits);
-        Ok(Member {
-            metrics: self.metrics.plugin(route.plugin.as_str()),
-            plugin: route.plugin.clone(),
-            limits: route.limits.clone(),
-            plugin_index,
-            pool,
-        })
+        let plugin_index = pool.scheduler.join(pool.index, &route.plugin, &route.limits, route.weight);
+        let metrics = self.metrics.plugin(route.plugin.as_str());
+        let limits = [("min", route.limits.min), ("max", route.limits.max), ("weight", route.weight)];
+        limits.into_iter().for_each(|(name, value)| metrics.limit(route.plugin.as_str(), name, value));
+        Ok(Member { metrics, plugin: route.plugin.clone(), limits: route.limits.clone(), plugin_index, pool })
     }
 
     fn pool(&self, route: &Route) -> Result<Arc<Pool>, TlsError> {
@@ -159,7 +156,7 @@ impl Pools {
         let scheduler = known
             .schedulers
             .entry(address.clone())
-            .or_insert_with(|| Scheduler::new(self.max_server_connections, self.stop.child_token()));
+            .or_insert_with(|| Scheduler::new(self.limits, Arc::clone(&server_metrics), self.stop.child_token()));
         let scheduler = Arc::clone(scheduler);
         let facts =
             known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);

@@ -10,6 +10,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
 use bb8::ManageConnection;
+use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::error::OpenError;
@@ -98,6 +99,24 @@ impl Store {
             Poll::Ready(Ok(borrowed)) => Some(borrowed),
             _ => None,
         }
+    }
+
+    /// Since when the one that was given back first has been idle.
+    pub(super) fn longest_idle(&self) -> Option<Instant> {
+        let mut longest = None;
+        if self.len() > 0 {
+            self.take_out(|entry| {
+                longest.get_or_insert(entry.idle_since);
+                false
+            });
+        }
+        longest
+    }
+
+    /// Takes the one out that was given back first.
+    pub(super) fn take_longest_idle(&self) -> Option<Box<Entry>> {
+        let mut taken = false;
+        self.take_out(|_| !std::mem::replace(&mut taken, true)).pop()
     }
 
     /// Takes every one that is not `wanted` (asked oldest first) out for good; the others keep their order.

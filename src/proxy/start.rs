@@ -53,7 +53,7 @@ impl Proxy {
                     .map_err(|source| StartError::Http { address: format!("{}:{}", at.host, at.port), source })?,
             ),
         };
-        let pools = Pools::new(config.max_server_connections, Arc::clone(&metrics));
+        let pools = Pools::new(config.server_limits, Arc::clone(&metrics));
         let shared = Arc::new(Shared::new(routes, pools, metrics, config.timeouts));
         let readiness = Arc::new(Readiness::starting());
         Ok(Self { listeners, http, readiness, shared, shutdown_grace: config.shutdown_grace })

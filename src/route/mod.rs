@@ -59,6 +59,8 @@ pub struct Route {
     pub target: Target,
     /// The plugin's limits.
     pub limits: PoolLimits,
+    /// The plugin's share of a server that several wait for; at least 1.
+    pub weight: u32,
 }
 
 /// Where a logical database really is.

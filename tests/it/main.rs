@@ -17,5 +17,6 @@ mod observability;
 mod pins;
 mod pool;
 mod routing;
+mod shares;
 mod shutdown;
 mod traps;

@@ -109,13 +109,14 @@ impl<'a> Databases<'a> {
             .chain([pool(&self.own), knex(&self.backend)])
             .collect();
         let limits = limits(&layers);
+        let weight = own.as_ref().and_then(|section| section.count("weight", 1)).unwrap_or(1);
         let client = particular.as_ref().and_then(|section| section.text("client")).map(Arc::from);
         let client: Arc<str> = client.or_else(|| self.base_client.clone())?;
         if &*client != "pg" {
-            return Some(PluginSettings { place: PluginPlace::Elsewhere(client), limits });
+            return Some(PluginSettings { place: PluginPlace::Elsewhere(client), limits, weight });
         }
         let place = self.place(id, particular.as_ref(), own.as_ref(), written)?;
-        Some(PluginSettings { place: PluginPlace::Postgres(place), limits })
+        Some(PluginSettings { place: PluginPlace::Postgres(place), limits, weight })
     }
 
     fn place(

@@ -8,7 +8,7 @@ use super::section::Section;
 use super::{keys, pool};
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::Node;
-use crate::config::{Config, Environment, LogConfig, LogFormat, LogLevel, MetricsConfig, Timeouts};
+use crate::config::{Config, Environment, LogConfig, LogFormat, LogLevel, MetricsConfig, ServerLimits, Timeouts};
 
 const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LEVELS: &[(&str, LogLevel)] = &[
@@ -55,7 +55,11 @@ pub(in crate::config) fn config(root: &Node, environment: &Environment, mistakes
     Some(Config {
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         http,
-        max_server_connections: own.count("maxServerConnections", 1).unwrap_or(Config::MAX_SERVER_CONNECTIONS),
+        server_limits: ServerLimits::new(
+            own.count("maxServerConnections", 1).unwrap_or(ServerLimits::CEILING),
+            own.count("reservedConnections", 0).unwrap_or(ServerLimits::RESERVED),
+            own.count("maxParallelConnects", 1).unwrap_or(ServerLimits::PARALLEL_CONNECTS),
+        ),
         threads: own.whole("threads", 1..=1024).and_then(|threads| threads.try_into().ok()).unwrap_or(1),
         timeouts: timeouts(&own.section("timeouts")),
         shutdown_grace: own

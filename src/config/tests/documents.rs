@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{config, errors, with};
-use crate::config::read::keys::KEYS;
+use crate::config::read::keys::{KEYS, Key};
 use crate::config::yaml::{Node, Source, Value, parse};
 use crate::config::{Config, Environment};
 
@@ -131,7 +131,9 @@ fn every_setting_that_is_accepted_is_read() {
 
 #[test]
 fn the_commented_defaults_of_the_table_are_true() {
-    for key in KEYS.iter().filter(|key| key.default.parse::<u64>().is_ok() && !key.path.contains("[]")) {
+    // A plugin that is named is in the table of plugins, whatever is said of it: the next test has those.
+    let of_a_plugin = |key: &&Key| key.path.contains(['[', '<']);
+    for key in KEYS.iter().filter(|key| key.default.parse::<u64>().is_ok() && !of_a_plugin(key)) {
         let mut value = key.default.to_owned();
         for name in key.path.rsplit('.') {
             value = format!("{{ {name}: {value} }}");
@@ -139,4 +141,10 @@ fn the_commented_defaults_of_the_table_are_true() {
         let said = config(&with(&format!("greenroom: {value}\n")));
         assert_eq!(format!("{said:?}"), format!("{:?}", config(&with(""))), "{}", key.path);
     }
+}
+
+#[test]
+fn a_plugin_weighs_one_when_nothing_is_said() {
+    let of = |text: &str| config(&with(text)).database.plugin("catalog").weight;
+    assert_eq!((of(""), of("greenroom: { plugin: { catalog: { weight: 4 } } }\n")), (1, 4));
 }

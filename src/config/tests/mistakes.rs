@@ -53,7 +53,7 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
     );
     assert_eq!(
         lines[2],
-        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, pool"
+        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, weight, pool"
     );
 }
 

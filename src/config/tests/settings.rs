@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::{backend, config, connection, place, with};
 use crate::config::{
     AuthMethod, Config, Division, ListenAddress, LogFormat, LogLevel, PluginPlace, PoolLimits, PoolMode, ServerAddress,
-    SslMode, Timeouts, UnknownDatabases,
+    ServerLimits, SslMode, Timeouts, UnknownDatabases,
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn the_smallest_configuration_has_every_default() {
     assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:6432");
     assert_eq!(config.listeners[0].auth, AuthMethod::ScramSha256);
     assert_eq!(config.http.as_ref().map(|http| (&*http.host, http.port)), Some(("127.0.0.1", 9632)));
-    assert_eq!((config.max_server_connections, config.threads), (12, 1));
+    assert_eq!((config.server_limits, config.threads), (ServerLimits::new(12, 2, 4), 1));
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
@@ -55,7 +55,7 @@ fn every_setting_of_greenroom_is_taken_and_numbers_may_be_strings() {
     assert_eq!(config.listeners[1].address, ListenAddress::Unix { directory: "/run/greenroom".into(), port: 5432 });
     assert_eq!(config.listeners[1].auth, AuthMethod::Md5);
     assert_eq!(config.http, None);
-    assert_eq!((config.max_server_connections, config.threads), (40, 4));
+    assert_eq!((config.server_limits.ceiling, config.threads), (40, 4));
     let millis = |millis| Duration::from_millis(millis);
     assert_eq!(
         config.database.base.limits,

@@ -1,0 +1,542 @@
+//! Who is served next, what is opened for whom, what is closed for it: one server's rules, without a lock, a task or a clock.
+//!
+//! Events go in as calls, each with the time at which it happened; [`Core::decide`] says what follows. The scheduler calls
+//! both under its lock and does what was decided after it; the model tests call them alone.
+//!
+//! - `plugin`: a plugin's queue and its share.
+//! - `pool`: what is known of a pool of servers.
+
+mod plugin;
+mod pool;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(super) use plugin::{Migration, PluginState, Waiter};
+pub(super) use pool::{Idle, PoolState};
+
+use super::error::{OpenError, Usage};
+use super::reason::CloseReason;
+use crate::config::{PoolLimits, ServerLimits};
+use crate::route::PluginId;
+
+/// So many of a migration may overtake in a row before somebody who was overtaken has a turn.
+const MOST_IN_A_ROW: u32 = 8;
+
+/// The first pause after PostgreSQL refused a connection because it is full or starting; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a waiter is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Grant<L> {
+    /// An idle server of the pool.
+    Server(L),
+    /// Room for a connection of its own, which it opens itself.
+    Room,
+}
+
+/// Why a waiter is given nothing.
+#[derive(Debug, Clone)]
+pub(super) enum Refusal {
+    /// A connection for its pool failed, and it was the first in the queue.
+    Open(Arc<OpenError>),
+    /// Nobody is served any more.
+    Closed,
+}
+
+/// What follows from an event.
+#[derive(Debug)]
+pub(super) struct Work<L, O, T> {
+    /// Who is told what.
+    pub(super) answers: Vec<Answer<L, T>>,
+    /// The pools for which a connection is to be opened, one for each.
+    pub(super) open: Vec<usize>,
+    /// What is to be closed.
+    pub(super) close: Vec<Close<O>>,
+    /// When [`Core::decide`] is to be asked again at the latest.
+    pub(super) retry: Option<Instant>,
+}
+
+/// The end of a wait.
+#[derive(Debug)]
+pub(super) struct Answer<L, T> {
+    pub(super) waiter: Waiter<T>,
+    pub(super) plugin: usize,
+    /// When its lease began; it is to be named when the lease ends.
+    pub(super) since: Instant,
+    pub(super) result: Result<Grant<L>, Refusal>,
+}
+
+/// An idle server that is to be closed.
+#[derive(Debug)]
+pub(super) struct Close<O> {
+    pub(super) pool: usize,
+    pub(super) server: O,
+    pub(super) reason: CloseReason,
+    /// The pool that gets its room.
+    pub(super) for_pool: Option<usize>,
+}
+
+/// Everything that is decided together. `I` keeps idle servers, `T` is how a waiter is told.
+#[derive(Debug)]
+pub(super) struct Core<I, T> {
+    limits: ServerLimits,
+    /// Connections in whatever state: leased, idle, opening, closing.
+    used: u32,
+    /// Of these, the ones being opened, and being closed.
+    opening: u32,
+    closing: u32,
+    /// Lent out, over all plugins.
+    leases: u32,
+    pools: Vec<PoolState<I>>,
+    plugins: Vec<PluginState<T>>,
+    plugin_index: HashMap<PluginId, usize>,
+    waiting: usize,
+    next_id: u64,
+    /// The least share of whoever was served last: who comes back after a while begins from here.
+    floor: f64,
+    /// How long a lease usually is, in seconds.
+    usual: f64,
+    /// Shares are counted from here.
+    epoch: Instant,
+    /// How many of migrations have overtaken others since one of those was served.
+    in_a_row: u32,
+    /// [`Self::decide`] will be asked again at this time.
+    retry_armed: Option<Instant>,
+    /// PostgreSQL is full or starting: no connection is tried before this.
+    refused_until: Option<Instant>,
+    /// How long the last pause was.
+    pause: Duration,
+    /// When the server came to its ceiling; for how long it was there before that.
+    full_since: Option<Instant>,
+    full_for: Duration,
+    closed: bool,
+}
+
+/// What one round of decisions has promised to those that could not be served at once.
+struct Round {
+    /// By pool: connections on their way that nobody has been promised.
+    opening: Vec<u32>,
+    /// By plugin: what it has been promised.
+    promised: Vec<u32>,
+    all_promised: u32,
+    /// By plugin: how many of its queue have been looked at.
+    looked_at: Vec<usize>,
+    /// Connections that are closing, whose room nobody has been promised.
+    closing: u32,
+}
+
+/// What could be done for somebody who cannot be served at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// Something is on its way.
+    Made,
+    /// Nothing for this pool now.
+    Later,
+    /// Nothing for anybody.
+    Nothing,
+}
+
+impl<I: Idle, T> Core<I, T> {
+    pub(super) fn new(limits: ServerLimits, now: Instant) -> Self {
+        Self {
+            limits,
+            used: 0,
+            opening: 0,
+            closing: 0,
+            leases: 0,
+            pools: Vec::new(),
+            plugins: Vec::new(),
+            plugin_index: HashMap::new(),
+            waiting: 0,
+            next_id: 0,
+            floor: 0.0,
+            usual: 0.001,
+            epoch: now,
+            in_a_row: 0,
+            retry_armed: None,
+            refused_until: None,
+            pause: Duration::ZERO,
+            full_since: None,
+            full_for: Duration::ZERO,
+            closed: false,
+        }
+    }
+
+    /// A pool more; its place.
+    pub(super) fn add_pool(&mut self, idle: I, limits: &PoolLimits) -> usize {
+        self.pools.push(PoolState::new(idle, limits.clone()));
+        self.pools.len() - 1
+    }
+
+    /// A plugin borrows from a pool; its place.
+    pub(super) fn join(&mut self, pool: usize, id: &PluginId, limits: &PoolLimits, weight: u32) -> usize {
+        self.pools[pool].shared_by(limits);
+        let next = self.plugins.len();
+        let index = *self.plugin_index.entry(id.clone()).or_insert(next);
+        if index == next {
+            self.plugins.push(PluginState::new(id.clone()));
+        }
+        self.plugins[index].set_limits(limits.max, weight);
+        index
+    }
+
+    pub(super) fn pool(&self, pool: usize) -> &PoolState<I> {
+        &self.pools[pool]
+    }
+
+    pub(super) fn pools(&self) -> impl Iterator<Item = (usize, &PoolState<I>)> {
+        self.pools.iter().enumerate()
+    }
+
+    pub(super) fn plugin_mut(&mut self, plugin: usize) -> &mut PluginState<T> {
+        &mut self.plugins[plugin]
+    }
+
+    /// Whether a change can have consequences for anybody.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiting > 0 || self.closed
+    }
+
+    /// Connections in whatever state.
+    pub(super) fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// A number that was not given before.
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Lends an idle server of the pool if nobody waits for one.
+    #[inline]
+    pub(super) fn lend_at_once(&mut self, pool: usize, plugin: usize, now: Instant) -> Option<I::Lent> {
+        if self.waiting > 0 || self.closed || !self.may_have(plugin, 0, 0) {
+            return None;
+        }
+        let lent = self.pools[pool].idle.lend()?;
+        self.pools[pool].leased += 1;
+        self.lease_begins(plugin, now);
+        Some(lent)
+    }
+
+    /// Somebody joins its plugin's queue; the number is for [`Self::leave`].
+    pub(super) fn arrive(&mut self, pool: usize, plugin: usize, private: bool, tell: T, now: Instant) -> u64 {
+        let id = self.new_id();
+        let (floor, t) = (self.floor, self.seconds(now));
+        self.waiting += 1;
+        self.plugins[plugin].arrive(Waiter { id, pool, private, tell }, floor, t);
+        id
+    }
+
+    /// Somebody leaves its queue, if it is still there.
+    pub(super) fn leave(&mut self, plugin: usize, id: u64) {
+        if self.plugins[plugin].leave(id).is_some() {
+            self.waiting -= 1;
+        }
+    }
+
+    /// A server is back among the idle ones of its pool, and the lease that began then is over.
+    #[inline]
+    pub(super) fn given_back(&mut self, pool: usize, plugin: usize, since: Instant, now: Instant) {
+        self.pools[pool].leased -= 1;
+        self.lease_ended(plugin, since, now);
+    }
+
+    /// The lease that began then is over, and its server does not come back.
+    pub(super) fn lease_ended(&mut self, plugin: usize, since: Instant, now: Instant) {
+        let held = now.saturating_duration_since(since).as_secs_f64();
+        self.usual += (held - self.usual) / 16.0;
+        self.leases -= 1;
+        let t = self.seconds(since);
+        self.plugins[plugin].lease_ended(t, held);
+    }
+
+    /// A leased server of the pool will not come back to it.
+    pub(super) fn left_pool(&mut self, pool: usize) {
+        self.pools[pool].leased -= 1;
+    }
+
+    /// A connection has ended.
+    pub(super) fn connection_ended(&mut self, now: Instant) {
+        self.used -= 1;
+        self.note_fullness(now);
+    }
+
+    /// One has begun to end; [`Self::closing_ended`] is called before [`Self::connection_ended`] or after it.
+    pub(super) fn closing_began(&mut self) {
+        self.closing += 1;
+    }
+
+    pub(super) fn closing_ended(&mut self) {
+        self.closing -= 1;
+    }
+
+    /// Somebody who was given room has done with opening, however it went.
+    pub(super) fn room_opened(&mut self) {
+        self.opening -= 1;
+    }
+
+    /// A connection for the pool is open, and among its idle ones.
+    pub(super) fn opened(&mut self, pool: usize) {
+        self.open_dropped(pool);
+        self.pools[pool].connect_worked();
+        self.refused_until = None;
+        self.pause = Duration::ZERO;
+    }
+
+    /// The attempt was given up.
+    pub(super) fn open_dropped(&mut self, pool: usize) {
+        self.opening -= 1;
+        self.pools[pool].opening -= 1;
+    }
+
+    /// The attempt failed. The first waiter for the pool is told at once, if so configured; the others wait for the next
+    /// try. While PostgreSQL is full or starting, the pauses before that grow, for all pools of the server.
+    pub(super) fn open_failed(
+        &mut self,
+        pool: usize,
+        error: Arc<OpenError>,
+        now: Instant,
+    ) -> Option<Answer<I::Lent, T>> {
+        self.open_dropped(pool);
+        if error.is_for_the_moment() {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.refused_until = Some(now + self.pause);
+        }
+        let tells = self.pools[pool].connect_failed(Arc::clone(&error), now);
+        let wanted = |waiter: &Waiter<T>| waiter.pool == pool && !waiter.private;
+        let first = |state: &PluginState<T>| state.queue().find(|waiter| wanted(waiter)).map(|waiter| waiter.id);
+        let waiters = self.plugins.iter().enumerate().filter_map(|(index, state)| Some((first(state)?, index)));
+        let (id, plugin) = waiters.min().filter(|_| tells)?;
+        let waiter = self.plugins[plugin].leave(id)?;
+        self.waiting -= 1;
+        Some(Answer { waiter, plugin, since: now, result: Err(Refusal::Open(error)) })
+    }
+
+    /// Whoever waits for the plugin goes before others until then at the latest.
+    pub(super) fn migration_began(&mut self, plugin: usize, until: Instant) -> u64 {
+        let id = self.new_id();
+        self.plugins[plugin].migration = Some(Migration { id, until });
+        id
+    }
+
+    /// Nobody is served any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// For how long the server was at its ceiling since this was last asked.
+    pub(super) fn take_full_for(&mut self, now: Instant) -> Duration {
+        if let Some(since) = &mut self.full_since {
+            self.full_for += now.saturating_duration_since(std::mem::replace(since, now));
+        }
+        std::mem::take(&mut self.full_for)
+    }
+
+    /// Who holds what, for somebody of the plugin who waited in vain.
+    pub(super) fn usage(&self, plugin: usize, now: Instant) -> Usage {
+        let holders = self.plugins.iter().filter_map(|plugin| plugin.holding(self.epoch, now)).collect::<Vec<_>>();
+        let own = &self.plugins[plugin];
+        let reserved = self.is_reserved(own, 0, 0).then_some(self.limits.reserved);
+        Usage { leases: own.leases(), max: own.max, used: self.used, ceiling: self.limits.ceiling, reserved, holders }
+            .sorted()
+    }
+
+    /// What follows from what has happened: serves those who wait, the least served plugin first and each plugin's own in
+    /// order, as far as limits allow. Whoever cannot be served now does not keep others from what he could not have used.
+    pub(super) fn decide(&mut self, now: Instant) -> Work<I::Lent, I::Out, T> {
+        let mut work = Work { answers: Vec::new(), open: Vec::new(), close: Vec::new(), retry: None };
+        if self.closed {
+            self.refuse_all(now, &mut work);
+            return work;
+        }
+        let mut round = Round {
+            opening: self.pools.iter().map(|pool| pool.opening).collect(),
+            promised: vec![0; self.plugins.len()],
+            all_promised: 0,
+            looked_at: vec![0; self.plugins.len()],
+            closing: self.closing,
+        };
+        while let Some(plugin) = self.next_plugin(&round, now) {
+            let at = round.looked_at[plugin];
+            if let Some(grant) = self.grant(plugin, at) {
+                let overtakes = self.plugins[plugin].is_migrating(now) && self.in_a_row < MOST_IN_A_ROW;
+                let waiter = self.plugins[plugin].serve(at);
+                self.waiting -= 1;
+                // Whoever waits for another plugin now has been overtaken.
+                let others = self.waiting > self.plugins[plugin].queue().count();
+                self.in_a_row = if overtakes && others { self.in_a_row + 1 } else { 0 };
+                self.floor = self.floor.max(self.plugins[plugin].share(self.seconds(now)));
+                self.lease_begins(plugin, now);
+                work.answers.push(Answer { waiter, plugin, since: now, result: Ok(grant) });
+                continue;
+            }
+            let waiter = &self.plugins[plugin].waiter(at);
+            let (pool, private) = (waiter.pool, waiter.private);
+            match self.promise(pool, private, now, &mut round, &mut work) {
+                Promise::Made => {
+                    round.promised[plugin] += 1;
+                    round.all_promised += 1;
+                }
+                Promise::Later => {}
+                Promise::Nothing => break,
+            }
+            round.looked_at[plugin] += 1;
+        }
+        self.note_fullness(now);
+        let armed = self.retry_armed.filter(|armed| *armed > now);
+        match work.retry {
+            Some(at) if armed.is_some_and(|armed| armed <= at) => work.retry = None,
+            Some(at) => self.retry_armed = Some(at),
+            None => {}
+        }
+        work
+    }
+
+    /// The plugin whose turn it is, of those of whom somebody waits who has not been looked at: migrations first, then the
+    /// one that has had least for its weight, then the one whose waiter came first.
+    fn next_plugin(&self, round: &Round, now: Instant) -> Option<usize> {
+        let t = self.seconds(now);
+        let overtake = self.in_a_row < MOST_IN_A_ROW;
+        let mut best: Option<(bool, f64, u64, usize)> = None;
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            let Some(waiter) = plugin.queue().nth(round.looked_at[index]) else { continue };
+            if !self.may_have(index, round.promised[index], round.all_promised) {
+                continue;
+            }
+            let behind = !(overtake && plugin.is_migrating(now));
+            let key = (behind, plugin.expected_share(t, round.promised[index], self.usual), waiter.id, index);
+            let better = best.is_none_or(|best| {
+                let order = key.0.cmp(&best.0).then(key.1.total_cmp(&best.1)).then(key.2.cmp(&best.2));
+                order.is_lt()
+            });
+            if better {
+                best = Some(key);
+            }
+        }
+        best.map(|(.., index)| index)
+    }
+
+    /// Whether the plugin may have one more lease beyond what it, and everybody, was promised.
+    fn may_have(&self, plugin: usize, promised: u32, all_promised: u32) -> bool {
+        let plugin = &self.plugins[plugin];
+        plugin.leases() + promised < plugin.max && !self.is_reserved(plugin, promised, all_promised)
+    }
+
+    /// Whether the plugin, which holds something, would take a place that is kept for those who hold nothing.
+    fn is_reserved(&self, plugin: &PluginState<T>, promised: u32, all_promised: u32) -> bool {
+        plugin.leases() + promised > 0 && self.leases + all_promised + self.limits.reserved >= self.limits.ceiling
+    }
+
+    /// What can be given at once to the plugin's waiter in this place of its queue.
+    fn grant(&mut self, plugin: usize, at: usize) -> Option<Grant<I::Lent>> {
+        let waiter = self.plugins[plugin].waiter(at);
+        if !waiter.private {
+            let pool = &mut self.pools[waiter.pool];
+            let lent = pool.idle.lend()?;
+            pool.leased += 1;
+            return Some(Grant::Server(lent));
+        }
+        if self.used >= self.limits.ceiling || self.opening >= self.limits.parallel_connects {
+            return None;
+        }
+        self.used += 1;
+        self.opening += 1;
+        Some(Grant::Room)
+    }
+
+    /// Sees to it that a waiter who cannot be served now will be: by a connection on its way, a new one, or room that an
+    /// idle one of another pool gives up.
+    fn promise(
+        &mut self,
+        pool: usize,
+        private: bool,
+        now: Instant,
+        round: &mut Round,
+        work: &mut Work<I::Lent, I::Out, T>,
+    ) -> Promise {
+        if !private {
+            if round.opening[pool] > 0 {
+                round.opening[pool] -= 1;
+                return Promise::Made;
+            }
+            let pauses = [self.pools[pool].retry_at, self.refused_until];
+            if let Some(at) = pauses.into_iter().flatten().filter(|at| *at > now).max() {
+                work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
+                return Promise::Later;
+            }
+        }
+        if self.used < self.limits.ceiling {
+            if self.opening >= self.limits.parallel_connects {
+                // There is room; it is looked at again when one of those is open.
+                return Promise::Made;
+            }
+            self.used += 1;
+            self.opening += 1;
+            self.pools[pool].opening += 1;
+            work.open.push(pool);
+            return Promise::Made;
+        }
+        if round.closing > 0 {
+            round.closing -= 1;
+            return Promise::Made;
+        }
+        let Some((from, server)) = self.take_longest_idle() else { return Promise::Nothing };
+        work.close.push(Close { pool: from, server, reason: CloseReason::Evicted, for_pool: Some(pool) });
+        Promise::Made
+    }
+
+    /// Takes the server out that has been idle for longest, in whatever pool.
+    fn take_longest_idle(&mut self) -> Option<(usize, I::Out)> {
+        let idle = self.pools.iter().enumerate().filter_map(|(index, pool)| Some((pool.idle.longest()?, index)));
+        let (_, index) = idle.min()?;
+        self.pools[index].idle.take_longest().map(|server| (index, server))
+    }
+
+    fn refuse_all(&mut self, now: Instant, work: &mut Work<I::Lent, I::Out, T>) {
+        for (plugin, state) in self.plugins.iter_mut().enumerate() {
+            let refused = |waiter| Answer { waiter, plugin, since: now, result: Err(Refusal::Closed) };
+            work.answers.extend(state.drain().map(refused));
+        }
+        self.waiting = 0;
+        for (pool, state) in self.pools.iter().enumerate() {
+            let reason = CloseReason::Shutdown;
+            work.close.extend(state.idle.take_all().into_iter().map(|server| Close {
+                pool,
+                server,
+                reason,
+                for_pool: None,
+            }));
+        }
+    }
+
+    fn lease_begins(&mut self, plugin: usize, now: Instant) {
+        self.leases += 1;
+        let t = self.seconds(now);
+        self.plugins[plugin].lease_begins(t);
+    }
+
+    fn note_fullness(&mut self, now: Instant) {
+        if self.used >= self.limits.ceiling {
+            self.full_since.get_or_insert(now);
+        } else if let Some(since) = self.full_since.take() {
+            self.full_for += now.saturating_duration_since(since);
+        }
+    }
+
+    fn seconds(&self, now: Instant) -> f64 {
+        now.saturating_duration_since(self.epoch).as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod share_tests;

@@ -1,0 +1,127 @@
+//! One plugin on one server: who of it waits, what it holds, and what it has had for its weight.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::pool::error::Holder;
+use crate::route::PluginId;
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(in crate::pool) struct Waiter<T> {
+    pub(in crate::pool) id: u64,
+    pub(in crate::pool) pool: usize,
+    /// It wants room for a connection of its own.
+    pub(in crate::pool) private: bool,
+    /// How it is told.
+    pub(in crate::pool) tell: T,
+}
+
+/// Migrations in progress: until their lock is given back, or then at the latest.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::pool) struct Migration {
+    pub(in crate::pool) id: u64,
+    pub(in crate::pool) until: Instant,
+}
+
+/// One plugin.
+///
+/// Its share is the server time that it has had, in seconds, divided by its weight. A plugin that comes back after a
+/// while does not bring along what it has not used: its share begins where the others' are.
+#[derive(Debug)]
+pub(in crate::pool) struct PluginState<T> {
+    id: PluginId,
+    pub(in crate::pool) max: u32,
+    weight: f64,
+    queue: VecDeque<Waiter<T>>,
+    /// When each of its leases began, in seconds of the core's own time.
+    held: Vec<f64>,
+    /// Its share by the leases that have ended.
+    ended: f64,
+    pub(in crate::pool) migration: Option<Migration>,
+}
+
+impl<T> PluginState<T> {
+    pub(super) fn new(id: PluginId) -> Self {
+        Self { id, max: 0, weight: 1.0, queue: VecDeque::new(), held: Vec::new(), ended: 0.0, migration: None }
+    }
+
+    pub(super) fn set_limits(&mut self, max: u32, weight: u32) {
+        self.max = max;
+        self.weight = f64::from(weight.max(1));
+    }
+
+    /// How many it holds.
+    #[inline]
+    pub(super) fn leases(&self) -> u32 {
+        self.held.len() as u32
+    }
+
+    pub(super) fn queue(&self) -> impl Iterator<Item = &Waiter<T>> {
+        self.queue.iter()
+    }
+
+    pub(super) fn waiter(&self, at: usize) -> &Waiter<T> {
+        &self.queue[at]
+    }
+
+    pub(super) fn arrive(&mut self, waiter: Waiter<T>, floor: f64, t: f64) {
+        if self.queue.is_empty() && self.held.is_empty() {
+            self.ended = self.share(t).max(floor);
+        }
+        self.queue.push_back(waiter);
+    }
+
+    pub(super) fn leave(&mut self, id: u64) -> Option<Waiter<T>> {
+        let at = self.queue.iter().position(|waiter| waiter.id == id)?;
+        self.queue.remove(at)
+    }
+
+    /// Takes out whoever is in this place.
+    pub(super) fn serve(&mut self, at: usize) -> Waiter<T> {
+        self.queue.remove(at).expect("it was looked at under the same lock")
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Waiter<T>> + '_ {
+        self.queue.drain(..)
+    }
+
+    #[inline]
+    pub(super) fn lease_begins(&mut self, t: f64) {
+        self.held.push(t);
+    }
+
+    /// The lease that began at `t` has ended after so many seconds.
+    #[inline]
+    pub(super) fn lease_ended(&mut self, t: f64, seconds: f64) {
+        if let Some(at) = self.held.iter().position(|began| *began == t) {
+            self.held.swap_remove(at);
+        }
+        self.ended += seconds / self.weight;
+    }
+
+    /// Its share now, with the leases that it holds.
+    pub(super) fn share(&self, t: f64) -> f64 {
+        self.ended + self.held.iter().map(|began| t - began).sum::<f64>() / self.weight
+    }
+
+    /// Its share once what it holds and has been promised has taken as long as usual: so that of two servers that are
+    /// free at once, one plugin does not get both.
+    pub(super) fn expected_share(&self, t: f64, promised: u32, usual: f64) -> f64 {
+        self.share(t) + f64::from(self.leases() + promised) * usual / self.weight
+    }
+
+    /// Whether its requests go before others'.
+    pub(super) fn is_migrating(&self, now: Instant) -> bool {
+        self.migration.is_some_and(|migration| now < migration.until)
+    }
+
+    /// What it holds, if anything, and since when.
+    pub(super) fn holding(&self, epoch: Instant, now: Instant) -> Option<Holder> {
+        let first = self.held.iter().copied().min_by(f64::total_cmp)?;
+        let longest = now.saturating_duration_since(epoch).saturating_sub(Duration::from_secs_f64(first));
+        Some(Holder { plugin: self.id.clone(), leases: self.leases(), longest })
+    }
+}

@@ -1,0 +1,74 @@
+//! One pool of servers, as far as decisions need it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::config::PoolLimits;
+use crate::pool::error::OpenError;
+
+/// The idle servers of a pool, the one that was given back last on top.
+pub(in crate::pool) trait Idle {
+    /// A server on loan.
+    type Lent;
+    /// A server that was taken out for good.
+    type Out;
+
+    /// Takes the one on top; whoever has it puts it back by dropping it.
+    fn lend(&self) -> Option<Self::Lent>;
+
+    /// Since when the one at the bottom has been idle.
+    fn longest(&self) -> Option<Instant>;
+
+    /// Takes the one at the bottom out for good.
+    fn take_longest(&self) -> Option<Self::Out>;
+
+    /// Takes all out for good.
+    fn take_all(&self) -> Vec<Self::Out>;
+}
+
+/// One pool.
+#[derive(Debug)]
+pub(in crate::pool) struct PoolState<I> {
+    pub(in crate::pool) idle: I,
+    pub(in crate::pool) limits: PoolLimits,
+    pub(in crate::pool) opening: u32,
+    /// Lent out now.
+    pub(in crate::pool) leased: u32,
+    /// After a failed connect none is tried before this.
+    pub(super) retry_at: Option<Instant>,
+    /// The last failure since a connect worked, for waiters that are not told at once.
+    pub(in crate::pool) failure: Option<Arc<OpenError>>,
+}
+
+impl<I> PoolState<I> {
+    pub(super) fn new(idle: I, limits: PoolLimits) -> Self {
+        Self { idle, limits, opening: 0, leased: 0, retry_at: None, failure: None }
+    }
+
+    /// A shared pool keeps the largest floor and the longest times of those who borrow from it, and is looked at and tried
+    /// again as often as the most eager of them wants.
+    pub(super) fn shared_by(&mut self, limits: &PoolLimits) {
+        let shared = &mut self.limits;
+        shared.min = shared.min.max(limits.min);
+        shared.idle_timeout = shared.idle_timeout.max(limits.idle_timeout);
+        shared.create_timeout = shared.create_timeout.max(limits.create_timeout);
+        shared.destroy_timeout = shared.destroy_timeout.max(limits.destroy_timeout);
+        shared.max_connection_lifetime = shared.max_connection_lifetime.max(limits.max_connection_lifetime);
+        shared.create_retry_interval = shared.create_retry_interval.min(limits.create_retry_interval);
+        shared.propagate_create_error |= limits.propagate_create_error;
+        shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
+    }
+
+    pub(super) fn connect_worked(&mut self) {
+        self.retry_at = None;
+        self.failure = None;
+    }
+
+    /// Whether the first waiter is to be told at once.
+    pub(super) fn connect_failed(&mut self, error: Arc<OpenError>, now: Instant) -> bool {
+        self.retry_at = Some(now + self.limits.create_retry_interval);
+        self.failure = Some(error);
+        self.limits.propagate_create_error
+    }
+}

@@ -1,0 +1,192 @@
+//! Who gets how much, in simulated time: closed loops of clients on one pool of servers.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Core, Grant, Idle};
+use crate::config::{PoolLimits, ServerLimits};
+use crate::route::PluginId;
+
+/// Idle servers, all alike.
+#[derive(Debug, Clone, Default)]
+struct Idlers(Rc<RefCell<u32>>);
+
+impl Idle for Idlers {
+    type Lent = ();
+    type Out = ();
+
+    fn lend(&self) -> Option<()> {
+        let mut idle = self.0.borrow_mut();
+        *idle = idle.checked_sub(1)?;
+        Some(())
+    }
+
+    fn longest(&self) -> Option<Instant> {
+        None
+    }
+
+    fn take_longest(&self) -> Option<()> {
+        None
+    }
+
+    fn take_all(&self) -> Vec<()> {
+        Vec::new()
+    }
+}
+
+/// A plugin's clients: each asks for a server, has it for `hold`, and asks again after `think`.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    clients: u32,
+    hold: Duration,
+    think: Duration,
+    weight: u32,
+    max: u32,
+}
+
+const POLITE: Load = Load { clients: 1, hold: ms(1), think: ms(9), weight: 1, max: 10 };
+const GREEDY: Load = Load { clients: 200, hold: ms(1), think: ms(0), weight: 1, max: 10 };
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// What a plugin got.
+#[derive(Debug, Default, Clone)]
+struct Got {
+    server_time: Duration,
+    waits: Vec<Duration>,
+}
+
+impl Got {
+    fn p99(&self) -> Duration {
+        let mut waits = self.waits.clone();
+        waits.sort_unstable();
+        waits[waits.len() * 99 / 100]
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    GivesBack { since: Duration },
+    Asks,
+}
+
+/// Runs the loads beside each other on so many servers that are open from the beginning.
+fn run(loads: &[Load], servers: u32, reserved: u32, time: Duration) -> Vec<Got> {
+    let epoch = Instant::now();
+    let idlers = Idlers::default();
+    let mut core = Core::new(ServerLimits { ceiling: servers, reserved, parallel_connects: servers }, epoch);
+    let pool = core.add_pool(idlers.clone(), &PoolLimits::default());
+    for (index, load) in loads.iter().enumerate() {
+        let limits = PoolLimits { max: load.max, ..PoolLimits::default() };
+        core.join(pool, &PluginId(format!("p{index}").into()), &limits, load.weight);
+    }
+    // All servers are open: whoever asks for them first gets them opened at once, and gives them back.
+    let first = core.arrive(pool, 0, false, (0, 0), epoch);
+    for _ in 0..servers {
+        core.used += 1;
+    }
+    core.leave(0, first);
+    *idlers.0.borrow_mut() = servers;
+
+    let mut got = vec![Got::default(); loads.len()];
+    let mut events = BinaryHeap::new();
+    for (plugin, load) in loads.iter().enumerate() {
+        for client in 0..load.clients {
+            // Nobody begins in step with anybody.
+            let begin = Duration::from_micros(u64::from(client) * 37 + plugin as u64 * 113);
+            events.push(Reverse((begin, Next::Asks, plugin, client)));
+        }
+    }
+    while let Some(Reverse((at, next, plugin, client))) = events.pop() {
+        if at > time {
+            break;
+        }
+        let now = epoch + at;
+        match next {
+            Next::Asks => drop(core.arrive(pool, plugin, false, (at.as_nanos() as u64, client), now)),
+            Next::GivesBack { since } => {
+                *idlers.0.borrow_mut() += 1;
+                core.given_back(pool, plugin, epoch + since, now);
+                got[plugin].server_time += at - since;
+                events.push(Reverse((at + loads[plugin].think, Next::Asks, plugin, client)));
+            }
+        }
+        for answer in core.decide(now).answers {
+            assert!(matches!(answer.result, Ok(Grant::Server(()))));
+            let (asked, client) = answer.waiter.tell;
+            got[answer.plugin].waits.push(at - Duration::from_nanos(asked));
+            let ends = at + loads[answer.plugin].hold;
+            events.push(Reverse((ends, Next::GivesBack { since: at }, answer.plugin, client)));
+        }
+        let waits = core.plugins.iter().any(|plugin| plugin.queue().count() > 0 && plugin.leases() < plugin.max);
+        assert!(!waits || *idlers.0.borrow() <= reserved, "nothing that may be had is idle while anyone waits");
+    }
+    got
+}
+
+/// Jain's index: 1 when all are equal, 1/n when one has everything.
+fn jain(got: &[Got]) -> f64 {
+    let times: Vec<f64> = got.iter().map(|got| got.server_time.as_secs_f64()).collect();
+    let sum: f64 = times.iter().sum();
+    sum * sum / (times.len() as f64 * times.iter().map(|time| time * time).sum::<f64>())
+}
+
+#[test]
+fn one_greedy_plugin_hardly_makes_nine_polite_ones_wait() {
+    let alone = run(&[POLITE; 9], 4, 1, Duration::from_secs(5));
+    let mut loads = vec![GREEDY];
+    loads.extend([POLITE; 9]);
+    let beside = run(&loads, 4, 1, Duration::from_secs(5));
+    for (plugin, (beside, alone)) in beside[1..].iter().zip(&alone).enumerate() {
+        // A server is held for a millisecond: one may have to be waited for.
+        assert!(
+            beside.p99() <= alone.p99() * 2 + ms(1),
+            "{plugin}: {:?} beside, {:?} alone",
+            beside.p99(),
+            alone.p99()
+        );
+    }
+    assert!(beside[0].server_time > Duration::from_secs(10), "what the others leave is the greedy one's");
+}
+
+#[test]
+fn those_who_all_want_more_than_there_is_get_the_same() {
+    let mut loads = vec![GREEDY];
+    loads.extend((0..9).map(|n| Load { clients: 5, hold: ms(1 + n), ..GREEDY }));
+    let got = run(&loads, 8, 2, Duration::from_secs(10));
+    assert!(jain(&got) >= 0.95, "{}", jain(&got));
+}
+
+#[test]
+fn twice_the_weight_is_twice_the_time() {
+    let got = run(&[GREEDY, Load { weight: 2, ..GREEDY }, GREEDY], 8, 0, Duration::from_secs(10));
+    let ratio = got[1].server_time.as_secs_f64() / got[0].server_time.as_secs_f64();
+    assert!((1.8..2.2).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn long_transactions_leave_a_place_for_those_who_hold_nothing() {
+    let indexer = Load { clients: 50, hold: Duration::from_secs(120), think: ms(0), weight: 1, max: 12 };
+    let mut loads = vec![indexer; 2];
+    loads.extend([POLITE; 9]);
+    let got = run(&loads, 12, 2, Duration::from_secs(60));
+    for polite in &got[2..] {
+        assert!(polite.p99() < ms(20), "{:?}", polite.p99());
+        assert!(polite.waits.len() > 1000);
+    }
+}
+
+#[test]
+fn who_comes_back_has_no_claim_to_what_it_did_not_use() {
+    // For two seconds the first is alone; then it is to have half, not nothing.
+    let late = Load { clients: 20, ..GREEDY };
+    let both = run(&[GREEDY, late], 4, 0, Duration::from_secs(4));
+    assert!(jain(&both) > 0.98, "{}", jain(&both));
+}
