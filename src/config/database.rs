@@ -87,6 +87,8 @@ pub enum UnknownDatabases {
 /// All that routing needs.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
+    /// How Backstage itself keeps plugins apart (`pluginDivisionMode`), whatever is made of it here.
+    pub backstage_division: Division,
     /// Where a plugin is that nothing particular is said about.
     pub base: PluginSettings,
     /// What the names of Backstage's plugin databases begin with.

@@ -47,6 +47,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The limits of each PostgreSQL server.
     pub server_limits: ServerLimits,
+    /// How many greenrooms share each server: for arithmetic alone.
+    pub replicas: u32,
     /// 1 is one single-threaded runtime, more is that many workers.
     pub threads: usize,
     /// Limits in time on what clients do.

@@ -82,6 +82,7 @@ impl<'a> Databases<'a> {
         let unknown = self.own.choice("unknownDatabases", UNKNOWN).unwrap_or_default();
         let plugins = plugins.into_iter().map(|(id, settings)| Some((id, settings?))).collect::<Option<_>>();
         let config = DatabaseConfig {
+            backstage_division: self.backstage_division,
             base: base?,
             prefix: self.prefix.clone(),
             schema_prefix: self.schema_prefix.clone(),

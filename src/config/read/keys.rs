@@ -31,6 +31,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("maxServerConnections", "12"),
     key("reservedConnections", "2"),
     key("maxParallelConnects", "4"),
+    key("replicas", "1"),
     key("pool", ""),
     key("pool.min", "knexConfig.pool.min, else 0"),
     key("pool.max", "knexConfig.pool.max, else 10"),

@@ -99,6 +99,7 @@ pub(super) fn http(greenroom: &Section<'_>, listeners: &[(Listener, Origin)]) ->
 fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Tcp { host: a, port }, ListenAddress::Tcp { host: b, port: other }) => {
+            let (a, b) = (&*one_spelling(a), &*one_spelling(b));
             port == other && *port != 0 && (same_host(a, b) || covers(a, b) || covers(b, a))
         }
         (ListenAddress::Unix { .. }, ListenAddress::Unix { .. }) => a == b,
@@ -109,16 +110,28 @@ fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
 /// Whether a connection to `host` and `port` would arrive at `listener`, as far as names and addresses tell.
 pub(super) fn reaches(listener: &ListenAddress, host: &str, port: u16) -> bool {
     let ListenAddress::Tcp { host: listening, port: listening_port } = listener else { return false };
+    let (listening, host) = (&*one_spelling(listening), &*one_spelling(host));
     // Linux connects 0.0.0.0 and :: to this machine; a listener on :: commonly takes IPv4 as well.
     let everywhere = is_loopback(host) && (covers(listening, host) || listening.parse() == Ok(Ipv6Addr::UNSPECIFIED));
     let nowhere = is_any(host) && (is_any(listening) || is_loopback(listening));
     *listening_port == port && (same_host(listening, host) || everywhere || nowhere)
 }
 
+/// A host in one of the ways it can be written: names in small letters, this machine's own as `localhost`, addresses as
+/// the standard library writes them, IPv4 ones in the clothes of IPv6 undressed.
+fn one_spelling(host: &str) -> String {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.to_canonical().to_string();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let own = matches!(&*name, "localhost.localdomain" | "ip6-localhost" | "ip6-loopback");
+    if own || name.ends_with(".localhost") { "localhost".to_owned() } else { name }
+}
+
 fn same_host(a: &str, b: &str) -> bool {
     // `localhost` may be either loopback address; the two are different places to each other.
     let standard = |host: &str| matches!(host, "127.0.0.1" | "::1");
-    a.eq_ignore_ascii_case(b) || (a == "localhost" && standard(b)) || (b == "localhost" && standard(a))
+    a == b || (a == "localhost" && standard(b)) || (b == "localhost" && standard(a))
 }
 
 /// Whether `any` is all addresses of the kind that `host` is one of; a name may be of either kind.

@@ -60,6 +60,7 @@ pub(in crate::config) fn config(root: &Node, environment: &Environment, mistakes
             own.count("reservedConnections", 0).unwrap_or(ServerLimits::RESERVED),
             own.count("maxParallelConnects", 1).unwrap_or(ServerLimits::PARALLEL_CONNECTS),
         ),
+        replicas: own.count("replicas", 1).unwrap_or(1),
         threads: own.whole("threads", 1..=1024).and_then(|threads| threads.try_into().ok()).unwrap_or(1),
         timeouts: timeouts(&own.section("timeouts")),
         shutdown_grace: own

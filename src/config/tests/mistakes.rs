@@ -220,7 +220,16 @@ fn greenroom_must_not_dial_itself() {
         ("127.0.0.1", "{ host: 0.0.0.0 }"),
         ("localhost", "{ host: '::' }"),
         ("pg", "{ host: pg }"),
+        ("PG.", "{ host: pg }"),
+        ("LOCALHOST", "{}"),
+        ("ip6-localhost", "{ host: '::1' }"),
+        ("greenroom.localhost", "{ host: 0.0.0.0 }"),
+        ("'::1'", "{ host: localhost }"),
+        ("'0:0:0:0:0:0:0:1'", "{ host: '::1' }"),
+        ("'::ffff:127.0.0.1'", "{ host: 127.0.0.1 }"),
+        ("0.0.0.0", "{ host: '::' }"),
         ("/run/greenroom", "{ socket: /run/greenroom }"),
+        ("/run/greenroom/", "{ socket: /run/greenroom }"),
     ] {
         let text = at(host, 6432, listen);
         assert!(errors(&text).contains("so it would dial itself"), "{text}\n{}", errors(&text));
@@ -230,6 +239,22 @@ fn greenroom_must_not_dial_itself() {
     super::config(&at("db", 6432, "{ host: 0.0.0.0 }"));
     super::config(&at("'::1'", 6432, "{ host: 0.0.0.0 }"));
     super::config(&at("127.0.0.2", 6432, "{}"));
+}
+
+#[test]
+fn no_way_that_is_configured_may_lead_back_to_greenroom() {
+    let own = "connection: { host: localhost, port: 6432 }";
+    let plugin = backend(&format!("    plugin: {{ auth: {{ {own} }} }}\n"));
+    let string = backend("    plugin: { auth: { connection: 'postgresql://a:b@127.0.0.1:6432/auth' } }\n");
+    let other = with(&format!("greenroom: {{ database: {{ reports: {{ {own} }} }} }}\n"));
+    for (text, at) in [
+        (plugin, "backend.database.plugin.auth.connection"),
+        (string, "backend.database.plugin.auth.connection"),
+        (other, "greenroom.database.reports.connection"),
+    ] {
+        let told = errors(&text);
+        assert!(told.contains(at) && told.contains("so it would dial itself"), "{text}\n{told}");
+    }
 }
 
 #[test]
