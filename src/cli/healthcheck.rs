@@ -1,13 +1,13 @@
 //! `greenroom healthcheck`: one GET of /livez, for images that have no curl.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{ConfigFiles, environment};
+use super::{ConfigFiles, environment, reachable};
 use crate::config::Config;
 
 /// The longest that an answer may take.
@@ -40,15 +40,6 @@ fn configured(files: &ConfigFiles) -> anyhow::Result<(String, u16)> {
     let config = Config::load(&files.paths(), &environment())?;
     let http = config.http.context("greenroom.http: not set, so there is nothing to ask")?;
     Ok((http.host.to_string(), http.port))
-}
-
-/// The address that means "every interface" is not one to connect to.
-fn reachable(host: &str) -> String {
-    match host.parse() {
-        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
-        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
-        _ => host.to_owned(),
-    }
 }
 
 fn ask(host: &str, port: u16) -> anyhow::Result<()> {
@@ -103,6 +94,11 @@ mod tests {
         result
     }
 
+    const CONFIG: &str = "
+backend: { database: { client: pg, connection: { host: db, user: u, password: p } } }
+greenroom: { http: { host: 127.0.0.1, port: 9000 } }
+";
+
     #[test]
     fn only_the_answer_200_counts_as_alive() {
         asked("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
@@ -115,7 +111,7 @@ mod tests {
     #[test]
     fn the_image_is_asked_on_its_own_loopback_address() {
         let file = std::env::temp_dir().join(format!("greenroom-healthcheck-{}.yaml", std::process::id()));
-        std::fs::write(&file, crate::cli::overlay::for_greenroom(5432, "secret", 0, 9000)).unwrap();
+        std::fs::write(&file, CONFIG).unwrap();
         let image = concat!(env!("CARGO_MANIFEST_DIR"), "/config/image.yaml");
         let before = configured(&ConfigFiles { files: vec![file.clone(), image.into()] });
         let after = configured(&ConfigFiles { files: vec![image.into(), file.clone()] });

@@ -37,9 +37,14 @@ impl Home {
         &self.dir
     }
 
+    /// The file that has the password of this name.
+    pub(super) fn password_file(&self, of: &str) -> PathBuf {
+        self.dir.join(format!("{of}.password"))
+    }
+
     /// The password of this name, made up the first time. Only its owner can read the file.
     pub(super) fn password(&self, of: &str) -> anyhow::Result<String> {
-        let path = self.dir.join(format!("{of}.password"));
+        let path = self.password_file(of);
         match fs::read_to_string(&path) {
             Ok(password) => return Ok(password.trim_end().to_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

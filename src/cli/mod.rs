@@ -1,4 +1,4 @@
-//! What a person types: `greenroom serve`, `dev` and `healthcheck`.
+//! What a person types: `greenroom serve`, `overlay`, `dev` and `healthcheck`.
 
 mod dev;
 mod healthcheck;
@@ -11,6 +11,7 @@ mod serve;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Serve plugin databases as Backstage's own app-config files describe them.
     Serve(ConfigFiles),
+    /// Print what Backstage merges over its own configuration to reach its databases through greenroom; never a secret.
+    Overlay(overlay::OverlayArgs),
     /// Run a private PostgreSQL with greenroom in front of it, to try things out.
     Dev(dev::DevArgs),
     /// Ask a running greenroom whether it is alive; the exit code is the answer.
@@ -62,6 +65,15 @@ fn environment() -> Environment {
     std::env::vars_os().filter_map(text).collect()
 }
 
+/// The address that means "every interface" is not one to connect to.
+fn reachable(host: &str) -> String {
+    match host.parse() {
+        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
+        _ => host.to_owned(),
+    }
+}
+
 /// Runs the command that the arguments name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -71,6 +83,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(files) => serve::run(&files),
+        Command::Overlay(args) => overlay::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::mistake::Mistakes;
 use super::yaml::{Node, Source, Transform, Value, merge_files, parse};
-use super::{Config, ConfigErrors, Environment, read};
+use super::{Config, ConfigErrors, Environment, Written, read};
 
 /// What messages call a document that came from no file.
 const IN_MEMORY: &str = "configuration";
@@ -13,6 +13,11 @@ const IN_MEMORY: &str = "configuration";
 impl Config {
     /// Reads and merges Backstage configuration files, later ones over earlier ones.
     pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Self, ConfigErrors> {
+        Self::load_as_written(files, environment).map(|(config, _)| config)
+    }
+
+    /// The same, and the files as they are written beside it.
+    pub fn load_as_written(files: &[PathBuf], environment: &Environment) -> Result<(Self, Written), ConfigErrors> {
         let mistakes = Mistakes::default();
         let mut documents = Vec::new();
         if files.is_empty() {
@@ -33,6 +38,11 @@ impl Config {
 
     /// Reads one document from memory, with no environment.
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        Self::parse_as_written(text).map(|(config, _)| config)
+    }
+
+    /// The same, and the document as it is written beside it.
+    pub fn parse_as_written(text: &str) -> Result<(Self, Written), ConfigErrors> {
         let source = Arc::new(Source { name: IN_MEMORY.to_owned(), text: text.to_owned() });
         let document = Document { source, directory: PathBuf::new() };
         understand(vec![document], &Environment::new(), Mistakes::default())
@@ -45,7 +55,11 @@ struct Document {
     directory: PathBuf,
 }
 
-fn understand(documents: Vec<Document>, environment: &Environment, mistakes: Mistakes) -> Result<Config, ConfigErrors> {
+fn understand(
+    documents: Vec<Document>,
+    environment: &Environment,
+    mistakes: Mistakes,
+) -> Result<(Config, Written), ConfigErrors> {
     let names: Vec<String> = documents.iter().map(|document| document.source.name.clone()).collect();
     let transform = Transform { environment, mistakes: &mistakes };
     let mut merged: Option<Node> = None;
@@ -70,11 +84,11 @@ fn understand(documents: Vec<Document>, environment: &Environment, mistakes: Mis
     }
     // With a file missing, what the others lack may well stand in it; only what could be read is told then.
     let config = match merged {
-        Some(merged) if complete => read::config(&merged, environment, &mistakes),
+        Some(merged) if complete => read::config(&merged, environment, &mistakes).map(|config| (config, merged)),
         _ => None,
     };
     match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
+        Some((config, merged)) if mistakes.is_empty() => Ok((config, Written::new(merged, environment.clone()))),
         _ => Err(mistakes.into_errors(&names)),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Text from outside becomes a [`Config`] once; nothing re-checks it afterwards. The way there: `yaml` reads the files
 //! as Backstage does (merging, `${VAR}`, includes) into one tree that knows where each value is written, `read` turns
-//! the tree into the types of this module and notes every mistake on the way.
+//! the tree into the types of this module and notes every mistake on the way. `overlay` goes back: it says to Backstage, in
+//! the words of the files, how greenroom is reached.
 //!
 //! Neither looks around in the process: files and environment are handed in.
 
@@ -12,6 +13,7 @@ mod limits;
 mod load;
 mod logging;
 mod mistake;
+mod overlay;
 mod read;
 mod yaml;
 
@@ -32,6 +34,7 @@ pub use database::{
 pub use limits::{PoolLimits, PoolMode, ServerLimits, Timeouts};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
+pub use overlay::{OverlayError, Written};
 
 /// Environment variables by name; `std::env::vars().collect()` is the process's own.
 pub type Environment = BTreeMap<String, String>;

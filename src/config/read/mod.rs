@@ -11,6 +11,6 @@ mod pool;
 mod section;
 mod tls;
 mod top;
-mod uri;
+pub(super) mod uri;
 
 pub(super) use top::config;

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 /// What a connection string says, by the names of a connection object; what it leaves out is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parts {
+pub(in crate::config) struct Parts {
     /// `host`, `port`, `user`, `password`, `database`.
-    pub(super) fields: BTreeMap<&'static str, String>,
+    pub(in crate::config) fields: BTreeMap<&'static str, String>,
     /// What it asks of TLS.
-    pub(super) ssl: Ssl,
+    pub(in crate::config) ssl: Ssl,
 }
 
 /// TLS as a connection string asks for it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Ssl {
+pub(in crate::config) enum Ssl {
     /// Not mentioned.
     #[default]
     Unsaid,
@@ -36,7 +36,7 @@ pub(super) enum Ssl {
 
 /// What is checked of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verify {
+pub(in crate::config) enum Verify {
     /// Nothing.
     Nothing,
     /// Its chain.
@@ -46,7 +46,7 @@ pub(super) enum Verify {
 }
 
 /// Takes a connection string apart. The error never repeats it, for there is a password in it.
-pub(super) fn parse(text: &str) -> Result<Parts, String> {
+pub(in crate::config) fn parse(text: &str) -> Result<Parts, String> {
     if text.starts_with('/') {
         let mut words = text.split(' ');
         return Ok(fields([("host", words.next()), ("database", words.next())]));

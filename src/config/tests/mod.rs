@@ -3,6 +3,7 @@
 mod documents;
 mod files;
 mod mistakes;
+mod overlay;
 mod settings;
 
 use super::{Config, Connection, PluginPlace, PostgresPlace};

@@ -11,4 +11,5 @@ mod transform;
 
 pub(super) use merge::{merge_files, merge_objects};
 pub(super) use node::{Map, Node, Origin, Source, Value, parse};
+pub(super) use substitution::{Part, Substituted, parts, substitute};
 pub(super) use transform::Transform;

@@ -78,6 +78,16 @@ impl Origin {
         dotted
     }
 
+    /// What is written here, before anything is filled in; `None` where nothing is.
+    pub(in crate::config) fn written(&self) -> Option<Node> {
+        let whole = parse(self.source.clone()).ok()?;
+        self.path.iter().try_fold(whole, |node, step| match (node.value, step) {
+            (Value::Map(mut map), Step::Key(key)) => map.remove(key),
+            (Value::List(mut list), Step::Index(index)) => (*index < list.len()).then(|| list.swap_remove(*index)),
+            _ => None,
+        })
+    }
+
     fn child(&self, step: Step) -> Self {
         let mut path = self.path.clone();
         path.push(step);

@@ -4,60 +4,89 @@ use crate::config::Environment;
 
 /// What became of a string.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Substituted {
+pub(in crate::config) enum Substituted {
     /// The string with its variables filled in.
     Text(String),
     /// A variable without a value takes the whole string with it; this is its name.
     Unset(String),
 }
 
+/// A part of a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Part<'t> {
+    /// Text that stands for itself.
+    Literal(&'t str),
+    /// `$${NAME}`, which means `${NAME}`; this is the latter.
+    Escaped(&'t str),
+    /// `${NAME}` or `${NAME:-default}`, with the spaces taken off.
+    Variable {
+        /// The variable.
+        name: &'t str,
+        /// What serves for it when it is unset or empty.
+        default: Option<&'t str>,
+    },
+}
+
+/// Takes a string apart. Braces do not nest, and nothing else is special.
+pub(in crate::config) fn parts(input: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let (mut plain, mut from) = (0, 0);
+    while let Some(start) = input[from..].find("${").map(|found| from + found) {
+        let inside = start + 2;
+        let Some(end) = input[inside..].find(['{', '}']).map(|found| inside + found) else { break };
+        if !input[end..].starts_with('}') {
+            from = inside;
+            continue;
+        }
+        let escaped = input[plain..start].ends_with('$');
+        parts.push(Part::Literal(&input[plain..start - usize::from(escaped)]));
+        parts.push(match escaped {
+            true => Part::Escaped(&input[start..=end]),
+            false => variable(&input[inside..end]),
+        });
+        (plain, from) = (end + 1, end + 1);
+    }
+    parts.push(Part::Literal(&input[plain..]));
+    parts.retain(|part| *part != Part::Literal(""));
+    parts
+}
+
+/// What stands between the braces.
+fn variable(reference: &str) -> Part<'_> {
+    match reference.split_once(":-") {
+        Some((name, default)) => Part::Variable { name: name.trim(), default: Some(default.trim()) },
+        None => Part::Variable { name: reference.trim(), default: None },
+    }
+}
+
 /// Fills in the variables of `input`.
 ///
 /// `${NAME}` is the variable, trimmed; `${NAME:-default}` the default when it is unset or empty; `$${NAME}` the literal
-/// `${NAME}`. A variable that has no value (set but empty is a value) makes the whole string undefined. Braces do not
-/// nest, and nothing else is special.
-pub(super) fn substitute(input: &str, environment: &Environment) -> Substituted {
+/// `${NAME}`. A variable that has no value (set but empty is a value) makes the whole string undefined.
+pub(in crate::config) fn substitute(input: &str, environment: &Environment) -> Substituted {
     let mut output = String::with_capacity(input.len());
-    let mut rest = input;
     let mut unset = None;
-    while let Some(start) = rest.find("${") {
-        let (before, reference) = rest.split_at(start);
-        let inner = &reference[2..];
-        let Some(end) = inner.find(['{', '}']).filter(|&end| inner[end..].starts_with('}')) else {
-            output.push_str(before);
-            output.push_str("${");
-            rest = inner;
-            continue;
-        };
-        rest = &inner[end + 1..];
-        let inner = &inner[..end];
-        if let Some(before) = before.strip_suffix('$') {
-            output.extend([before, "${", inner, "}"]);
-            continue;
-        }
-        output.push_str(before);
-        match value(inner, environment) {
-            Ok(value) => output.push_str(value),
-            Err(name) => unset = unset.or(Some(name)),
+    for part in parts(input) {
+        match part {
+            Part::Literal(text) | Part::Escaped(text) => output.push_str(text),
+            Part::Variable { name, default } => match value(name, default, environment) {
+                Some(value) => output.push_str(value),
+                None => unset = unset.or(Some(name)),
+            },
         }
     }
-    output.push_str(rest);
     match unset {
         Some(name) => Substituted::Unset(name.to_owned()),
         None => Substituted::Text(output),
     }
 }
 
-/// The value of what stands between the braces, or the name of the variable that has none.
-fn value<'v>(reference: &'v str, environment: &'v Environment) -> Result<&'v str, &'v str> {
-    let (name, default) = match reference.split_once(":-") {
-        Some((name, default)) => (name.trim(), Some(default.trim())),
-        None => (reference.trim(), None),
-    };
+/// The value of a variable, if it has one.
+fn value<'v>(name: &str, default: Option<&'v str>, environment: &'v Environment) -> Option<&'v str> {
     let found = environment.get(name).map(|value| value.trim());
     match default {
-        None => found.ok_or(name),
-        Some(default) => found.into_iter().chain([default]).find(|value| !value.is_empty()).ok_or(name),
+        None => found,
+        Some(default) => found.into_iter().chain([default]).find(|value| !value.is_empty()),
     }
 }
 
@@ -79,6 +108,25 @@ mod tests {
         assert_eq!(of("${HOST}"), text("db.example"));
         assert_eq!(of("pg://${ HOST }:5432/${HOST}"), text("pg://db.example:5432/db.example"));
         assert_eq!(of("${NAME-x}"), text("dashed"));
+    }
+
+    #[test]
+    fn the_parts_of_a_string_are_told_apart() {
+        let variable = |name, default| Part::Variable { name, default };
+        assert_eq!(
+            parts("pg://${ U }:${P:- x }@$${H}/d"),
+            [
+                Part::Literal("pg://"),
+                variable("U", None),
+                Part::Literal(":"),
+                variable("P", Some("x")),
+                Part::Literal("@"),
+                Part::Escaped("${H}"),
+                Part::Literal("/d"),
+            ]
+        );
+        assert_eq!(parts("${a{${B}$"), [Part::Literal("${a{"), variable("B", None), Part::Literal("$")]);
+        assert_eq!(parts(""), []);
     }
 
     #[test]

@@ -1,0 +1,118 @@
+//! What Backstage merges over its own configuration to reach its databases through greenroom.
+//!
+//! An overlay says what the files say, not what came of it: `${VAR}`, `$env` and `$file` stay as they are written, so that
+//! nothing secret is in it. A password that stands in the files in clear is left out.
+
+mod block;
+mod connection;
+mod string;
+
+use block::Block;
+use connection::{Front, Over};
+
+use super::yaml::{Map, Node};
+use super::{Config, DatabaseConfig, Division, Environment, ListenAddress, PluginPlace};
+
+/// The files of a configuration as they are written, merged.
+#[derive(Debug)]
+pub struct Written {
+    root: Node,
+    environment: Environment,
+}
+
+/// Why there is no overlay.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverlayError {
+    /// Nothing of Backstage's goes through greenroom.
+    #[error(
+        "backend.database: none of Backstage's databases is on PostgreSQL, so there is nothing to point at greenroom"
+    )]
+    Nothing,
+    /// A connection string in which host and port cannot be replaced.
+    #[error("{at}: {problem}; write the connection as a mapping: {{ host, port, user, password, database }}")]
+    String {
+        /// Where it is written.
+        at: String,
+        /// What is in the way.
+        problem: String,
+    },
+}
+
+impl Written {
+    pub(super) fn new(root: Node, environment: Environment) -> Self {
+        Self { root, environment }
+    }
+
+    /// The YAML that leads Backstage to greenroom at `address`. `config` is what came of these files.
+    ///
+    /// # Errors
+    /// See [`OverlayError`].
+    pub fn overlay(&self, config: &Config, address: &ListenAddress) -> Result<String, OverlayError> {
+        let front = Front { address, environment: &self.environment };
+        let written = below(&self.root, "backend").and_then(|backend| below(backend, "database"));
+        let written = written.and_then(Node::as_map).ok_or(OverlayError::Nothing)?;
+        let base_is_ours = config.database.base_place().is_some();
+        let mut database = Block::default();
+        if base_is_ours {
+            agreed(written, &config.database, &front, &mut database);
+            let over = Over { whole: true, with_database: config.database.backstage_division == Division::Schema };
+            front.connection(written.get("connection"), over, &mut database)?;
+        }
+        database.block("plugin", plugins(written, config, &front)?);
+        if database.says_nothing() {
+            return Err(OverlayError::Nothing);
+        }
+        let (mut overlay, mut backend) = (Block::default(), Block::default());
+        overlay.comment(
+            "How Backstage reaches its databases through greenroom. Give it to Backstage after its own files:\n\
+             --config app-config.yaml --config app-config.greenroom.yaml",
+        );
+        backend.block("database", database);
+        overlay.block("backend", backend);
+        Ok(overlay.to_string())
+    }
+}
+
+/// What Backstage and greenroom must be of one mind about.
+fn agreed(written: &Map, database: &DatabaseConfig, front: &Front<'_>, block: &mut Block) {
+    block.text("client", "pg");
+    let (mode, keys): (_, &[&str]) = match database.backstage_division {
+        Division::Database => ("database", &["prefix", "role"]),
+        Division::Schema => ("schema", &["schemaPrefix", "role"]),
+    };
+    block.text("pluginDivisionMode", mode);
+    for key in keys {
+        if let Some(node) = written.get(*key) {
+            front.value(key, node, block);
+        }
+    }
+}
+
+/// What is different for single plugins.
+fn plugins(written: &Map, config: &Config, front: &Front<'_>) -> Result<Block, OverlayError> {
+    let mut block = Block::default();
+    let base_is_ours = config.database.base_place().is_some();
+    for (id, node) in written.get("plugin").and_then(Node::as_map).into_iter().flatten() {
+        let connection = below(node, "connection");
+        match &config.database.plugin(id).place {
+            PluginPlace::Elsewhere(client) if below(node, "client").is_some() => {
+                block.comment(format!("{id}: kept in {client}, which does not go through greenroom"));
+            }
+            PluginPlace::Elsewhere(_) => {}
+            PluginPlace::Postgres(_) => {
+                let mut plugin = Block::default();
+                if !base_is_ours {
+                    plugin.text("client", "pg");
+                }
+                let over = Over { whole: !base_is_ours, with_database: true };
+                front.connection(connection, over, &mut plugin)?;
+                block.block(id, plugin);
+            }
+        }
+    }
+    Ok(block)
+}
+
+fn below<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    node.as_map()?.get(key)
+}
