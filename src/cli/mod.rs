@@ -1,5 +1,6 @@
-//! What a person types: `greenroom serve`, `overlay`, `dev` and `healthcheck`.
+//! What a person types: `greenroom serve`, `config`, `overlay`, `dev` and `healthcheck`.
 
+mod config;
 mod dev;
 mod healthcheck;
 mod home;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Serve plugin databases as Backstage's own app-config files describe them.
     Serve(ConfigFiles),
+    /// Show the configuration as it was understood, for the plugins that it names or those of --plugin; never a secret.
+    Config(config::ConfigArgs),
     /// Print what Backstage merges over its own configuration to reach its databases through greenroom; never a secret.
     Overlay(overlay::OverlayArgs),
     /// Run a private PostgreSQL with greenroom in front of it, to try things out.
@@ -83,6 +86,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(files) => serve::run(&files),
+        Command::Config(args) => config::run(&args),
         Command::Overlay(args) => overlay::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),

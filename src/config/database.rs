@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Login, PoolLimits, ServerEndpoint};
+use super::{KnexPool, Login, PoolLimits, ServerEndpoint};
 
 /// How the data of plugins is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,6 +35,8 @@ pub struct PluginSettings {
     pub limits: PoolLimits,
     /// Its share of a server that several plugins wait for, beside theirs; at least 1.
     pub weight: u32,
+    /// The pool that Backstage makes for it.
+    pub knex: KnexPool,
 }
 
 /// Where a plugin's data is.
@@ -87,10 +89,10 @@ pub enum UnknownDatabases {
 /// All that routing needs.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// How Backstage itself keeps plugins apart (`pluginDivisionMode`), whatever is made of it here.
-    pub backstage_division: Division,
     /// Where a plugin is that nothing particular is said about.
     pub base: PluginSettings,
+    /// How Backstage itself divides: with [`Division::Schema`] its plugins ask for one database, and set their search_path.
+    pub backstage_division: Division,
     /// What the names of Backstage's plugin databases begin with.
     pub prefix: Arc<str>,
     /// What the names of plugin schemas begin with.
