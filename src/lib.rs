@@ -9,6 +9,7 @@ pub mod cancel;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod inspect;
 pub mod metrics;
 pub mod net;
 pub mod pool;

@@ -1,7 +1,9 @@
-//! What a person types: `greenroom serve`, `config`, `overlay`, `dev` and `healthcheck`.
+//! What a person types: `greenroom serve`, `check`, `explain`, `overlay`, `config`, `dev` and `healthcheck`.
 
+mod check;
 mod config;
 mod dev;
+mod explain;
 mod healthcheck;
 mod home;
 mod logging;
@@ -32,10 +34,14 @@ struct Cli {
 enum Command {
     /// Serve plugin databases as Backstage's own app-config files describe them.
     Serve(ConfigFiles),
-    /// Show the configuration as it was understood, for the plugins that it names or those of --plugin; never a secret.
-    Config(config::ConfigArgs),
+    /// Check a configuration, and try every database that it leads to; each finding comes with what mends it.
+    Check(check::CheckArgs),
+    /// Explain where a logical database really is, as whom and within which limits, without connecting.
+    Explain(explain::ExplainArgs),
     /// Print what Backstage merges over its own configuration to reach its databases through greenroom; never a secret.
     Overlay(overlay::OverlayArgs),
+    /// Show the configuration as it was understood, for the plugins that it names or those of --plugin; never a secret.
+    Config(config::ConfigArgs),
     /// Run a private PostgreSQL with greenroom in front of it, to try things out.
     Dev(dev::DevArgs),
     /// Ask a running greenroom whether it is alive; the exit code is the answer.
@@ -84,15 +90,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         // --help and --version end here too; clap knows which stream and which code.
         Err(error) => error.exit(),
     };
+    let success = |()| ExitCode::SUCCESS;
     let result = match cli.command {
-        Command::Serve(files) => serve::run(&files),
-        Command::Config(args) => config::run(&args),
-        Command::Overlay(args) => overlay::run(&args),
-        Command::Dev(args) => dev::run(&args),
-        Command::Healthcheck(args) => healthcheck::run(&args),
+        Command::Serve(files) => serve::run(&files).map(success),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args).map(success),
+        Command::Overlay(args) => overlay::run(&args).map(success),
+        Command::Config(args) => config::run(&args).map(success),
+        Command::Dev(args) => dev::run(&args).map(success),
+        Command::Healthcheck(args) => healthcheck::run(&args).map(success),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nothing is left to do for a standard error that is closed.
             let _ = writeln!(std::io::stderr(), "greenroom: {error:#}");

@@ -13,16 +13,16 @@ const WITHOUT_PLUGIN: &str = "greenroom: plugin schema of the deployment with pr
 
 /// Whose a schema is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub struct Mark {
     /// The plugin; `None` in an old mark.
-    pub(super) plugin: Option<String>,
+    pub plugin: Option<String>,
     /// The prefix of the deployment.
-    pub(super) deployment: String,
+    pub deployment: String,
 }
 
 impl Mark {
     /// Reads a comment. `None` is one of somebody's own.
-    pub(super) fn read(comment: &str) -> Option<Self> {
+    pub fn read(comment: &str) -> Option<Self> {
         if let Some(deployment) = comment.strip_prefix(WITHOUT_PLUGIN) {
             return Some(Self { plugin: None, deployment: deployment.to_owned() });
         }

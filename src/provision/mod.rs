@@ -12,7 +12,7 @@ mod databases;
 mod mark;
 
 pub use databases::databases_sql;
-use mark::Mark;
+pub use mark::Mark;
 
 use crate::protocol::sqlstate;
 use crate::route::Target;
@@ -250,7 +250,14 @@ pub fn creation_sql(schema: &str, target: &Target) -> String {
     format!("CREATE SCHEMA {name}{}; {}", owner.unwrap_or_default(), marking_sql(schema, target))
 }
 
-fn marking_sql(schema: &str, target: &Target) -> String {
+/// The SQL that makes a database, owned by `owner` or by whoever runs it.
+pub fn database_sql(database: &str, owner: Option<&str>) -> String {
+    let owner = owner.map(|owner| format!(" OWNER {}", quote::identifier(owner))).unwrap_or_default();
+    format!("CREATE DATABASE {}{owner}", quote::identifier(database))
+}
+
+/// The SQL that marks the target's schema as its plugin's.
+pub fn marking_sql(schema: &str, target: &Target) -> String {
     let comment = quote::literal(&mark::of(target));
     format!("COMMENT ON SCHEMA {} IS {comment}", quote::identifier(schema))
 }

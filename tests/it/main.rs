@@ -2,10 +2,12 @@
 
 mod cancel;
 mod carried;
+mod check;
 mod creation;
 mod dev;
 mod differential;
 mod drivers;
+mod explain;
 mod faults;
 mod harness;
 mod harness_checks;
@@ -14,6 +16,7 @@ mod leaks;
 mod logins;
 mod memory;
 mod observability;
+mod overlay;
 mod pins;
 mod pool;
 mod routing;

@@ -6,9 +6,11 @@
 //! - [`Client`]: a client as an application has it, tokio-postgres.
 //! - [`FakeServer`]: a PostgreSQL that misbehaves as told.
 //! - [`Log`]: what greenroom writes down meanwhile.
+//! - [`Typed`]: the program itself, as an operator types it.
 //! - [`Metrics`]: what greenroom says over HTTP.
 
 mod client;
+mod command;
 mod fake_answers;
 mod fake_server;
 pub(crate) mod frames;
@@ -26,6 +28,7 @@ mod stream;
 use std::time::Duration;
 
 pub(crate) use client::Client;
+pub(crate) use command::{Checked, Typed};
 pub(crate) use fake_server::{Answer, FakeServer, Phase};
 pub(crate) use frames::Frame;
 pub(crate) use greenroom::{Greenroom, Limits};

@@ -1,0 +1,253 @@
+//! The schemas of plugins: whether they are there or may be made, whose they are, and whether tables may be made in them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::doors::Door;
+use super::enter::Visit;
+use super::finding::{Finding, Severity, error, note, ok, warning};
+use super::rights::{self, Facts, is_true, text};
+use crate::config::{Config, is_plugin_id};
+use crate::provision;
+use crate::route::{Route, Target};
+use crate::server::Row;
+use crate::sql::quote;
+
+/// A schema that is there.
+struct Schema {
+    owner: String,
+    /// The deployment that its comment names.
+    deployment: Option<String>,
+    /// Whether tables can be made in it, by who acts.
+    is_open: bool,
+    /// Owners of what is in it who are strangers to who acts.
+    strangers: Option<String>,
+}
+
+/// Looks at every schema that is or could be a plugin's.
+pub(super) async fn examine(
+    visit: &mut Visit,
+    door: &Door,
+    facts: &Facts,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
+    let schemas = list(visit, facts).await?;
+    let mut ready = 0;
+    let mut missing = Vec::new();
+    for route in &door.routes {
+        let Some(name) = route.target.schema.as_deref() else { continue };
+        match schemas.get(name) {
+            Some(schema) => {
+                let found = of_plugin(name, schema, route, door, facts);
+                ready += usize::from(found.severity < Severity::Error);
+                findings.push(found);
+            }
+            None => missing.push((name, route)),
+        }
+    }
+    for (name, schema) in &schemas {
+        let named = door.routes.iter().any(|route| route.target.schema.as_deref() == Some(name));
+        let id = name.strip_prefix(&*config.database.schema_prefix).filter(|id| is_plugin_id(id));
+        if let (true, false, Some(id)) = (door.is_shared, named, id) {
+            ready += usize::from(perhaps_a_plugins(name, id, schema, door, facts, config, findings));
+        }
+    }
+    for (name, route) in &missing {
+        findings.push(not_there(name, route, door, facts));
+    }
+    if door.is_shared {
+        findings.extend(others(door, facts, ready, config));
+        rights::public(visit, door, facts, findings).await?;
+        hidden(visit, door, config, findings).await?;
+    }
+    Ok(())
+}
+
+async fn list(visit: &mut Visit, facts: &Facts) -> Result<BTreeMap<String, Schema>, String> {
+    let acting = quote::literal(&facts.acting);
+    let rows = visit
+        .ask(&format!(
+            "SELECT n.nspname, pg_catalog.pg_get_userbyid(n.nspowner), \
+             pg_catalog.obj_description(n.oid, 'pg_namespace'), \
+             pg_catalog.has_schema_privilege({acting}, n.oid, 'CREATE') AND \
+             pg_catalog.has_schema_privilege({acting}, n.oid, 'USAGE'), \
+             (SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)), ', ') \
+              FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'S', 'v', 'm') \
+              AND NOT pg_catalog.pg_has_role({acting}, c.relowner, 'USAGE')) \
+             FROM pg_catalog.pg_namespace n \
+             WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public')"
+        ))
+        .await?;
+    let schema = |row: &Row| {
+        let deployment = text(row, 2).and_then(provision::marked_deployment).map(str::to_owned);
+        let schema = Schema {
+            owner: text(row, 1)?.to_owned(),
+            deployment,
+            is_open: is_true(row, 3),
+            strangers: text(row, 4).map(str::to_owned),
+        };
+        Some((text(row, 0)?.to_owned(), schema))
+    };
+    Ok(rows.iter().filter_map(schema).collect())
+}
+
+/// The schema of a plugin that the configuration names.
+fn of_plugin(name: &str, schema: &Schema, route: &Route, door: &Door, facts: &Facts) -> Finding {
+    let subject = format!("plugin {}", route.plugin);
+    let quoted = quote::identifier(name);
+    match &schema.deployment {
+        Some(owner) if **owner != *route.target.deployment => {
+            let what = format!(
+                "schema {quoted} of {} belongs to the deployment with prefix {owner}, not {}",
+                door.database, route.target.deployment
+            );
+            error(subject, what)
+                .sql(&door.database, provision::marking_sql(name, &route.target))
+                .setting("backend.database.schemaPrefix: one for each deployment")
+        }
+        _ if !schema.is_open => shut(subject, name, schema, door, facts, Severity::Error),
+        _ => match &schema.strangers {
+            Some(strangers) => strange(subject, name, strangers, door, facts),
+            None => ok(subject, format!("schema {quoted} of {} is there, owned by {}", door.database, schema.owner)),
+        },
+    }
+}
+
+fn shut(subject: String, name: &str, schema: &Schema, door: &Door, facts: &Facts, severity: Severity) -> Finding {
+    let (quoted, acting) = (quote::identifier(name), quote::identifier(&facts.acting));
+    let what =
+        format!("schema {quoted} of {}, owned by {}, lets {acting} create no tables", door.database, schema.owner);
+    Finding::new(severity, subject, what)
+        .sql(&door.database, format!("GRANT USAGE, CREATE ON SCHEMA {quoted} TO {acting}"))
+}
+
+fn strange(subject: String, name: &str, strangers: &str, door: &Door, facts: &Facts) -> Finding {
+    let (quoted, acting) = (quote::identifier(name), quote::identifier(&facts.acting));
+    let what = format!(
+        "tables in schema {quoted} of {} belong to {strangers}: {acting} can neither migrate nor read them",
+        door.database
+    );
+    warning(subject, what).sql(&door.database, format!("GRANT {strangers} TO {acting}"))
+}
+
+/// A schema that would be a plugin's by the rule; whether a plugin could use it.
+fn perhaps_a_plugins(
+    name: &str,
+    id: &str,
+    schema: &Schema,
+    door: &Door,
+    facts: &Facts,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    let subject = format!("plugin {id}");
+    let target = Target { schema: Some(name.into()), ..door.routes[0].target.clone() };
+    match schema.deployment.as_deref() {
+        Some(owner) if *owner != *config.database.prefix => {
+            let what = format!(
+                "schema {} of {} belongs to the deployment with prefix {owner}: a plugin of that id would be refused here, \
+                 and two catalogs cannot share a database",
+                quote::identifier(name),
+                door.database
+            );
+            let finding = warning(subject, what).sql(&door.database, provision::marking_sql(name, &target));
+            findings.push(finding.setting("backend.database.connection.database: one for each deployment"));
+            false
+        }
+        _ if schema.is_open => {
+            match &schema.strangers {
+                Some(strangers) => findings.push(strange(subject, name, strangers, door, facts)),
+                None if schema.deployment.is_some() => {
+                    findings.push(ok(subject, format!("schema {} is there", quote::identifier(name))));
+                }
+                None => {}
+            }
+            true
+        }
+        Some(_) => {
+            findings.push(shut(subject, name, schema, door, facts, Severity::Error));
+            false
+        }
+        None => {
+            findings.push(shut(subject, name, schema, door, facts, Severity::Note));
+            false
+        }
+    }
+}
+
+/// A plugin's schema that is missing.
+fn not_there(name: &str, route: &Arc<Route>, door: &Door, facts: &Facts) -> Finding {
+    let (subject, quoted) = (format!("plugin {}", route.plugin), quote::identifier(name));
+    let beforehand = provision::creation_sql(name, &owned(&route.target, facts));
+    if !route.target.provision {
+        let what = format!("schema {quoted} of {} does not exist, and ensureExists is false", door.database);
+        return error(subject, what).sql(&door.database, beforehand).setting("backend.database.ensureExists: true");
+    }
+    if facts.may_create {
+        return note(subject, format!("schema {quoted} of {} does not exist yet; greenroom makes it", door.database));
+    }
+    let what = format!("schema {quoted} of {} does not exist, and the login may not make it", door.database);
+    error(subject, what).sql(&door.database, beforehand).sql(&door.database, grant(door))
+}
+
+/// What becomes of plugins that the configuration does not name.
+fn others(door: &Door, facts: &Facts, ready: usize, config: &Config) -> Option<Finding> {
+    let subject = door.to_string();
+    let provision = config.database.base_place().is_some_and(|place| place.provision);
+    match (provision, facts.may_create) {
+        (true, true) => Some(ok(subject, "the login may make schemas for plugins")),
+        (true, false) => {
+            let severity = if ready == 0 { Severity::Error } else { Severity::Warning };
+            let what = "the login may not make schemas: a plugin whose schema was not made beforehand is refused";
+            Some(Finding::new(severity, subject, what).sql(&door.database, grant(door)))
+        }
+        (false, _) if ready == 0 => {
+            let what = "there is no plugin's schema, and ensureExists is false";
+            Some(error(subject, what).setting("backend.database.ensureExists: true"))
+        }
+        (false, _) => None,
+    }
+}
+
+/// Real databases that stand behind a schema of the same meaning, and are reached no more.
+async fn hidden(visit: &mut Visit, door: &Door, config: &Config, findings: &mut Vec<Finding>) -> Result<(), String> {
+    let prefix = &config.database.prefix;
+    let rows = visit
+        .ask(&format!(
+            "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname::text, {})",
+            quote::literal(prefix)
+        ))
+        .await?;
+    for name in rows.iter().filter_map(|row| text(row, 0)) {
+        let Some(id) = name.strip_prefix(&**prefix).filter(|id| is_plugin_id(id)) else { continue };
+        let is_schema = config.database.plugins.get(id).is_none_or(|settings| match &settings.place {
+            crate::config::PluginPlace::Postgres(place) => place.division == crate::config::Division::Schema,
+            crate::config::PluginPlace::Elsewhere(_) => false,
+        });
+        if !is_schema || name == &*door.database {
+            continue;
+        }
+        let (quoted, old) = (quote::identifier(name), quote::identifier(&format!("before greenroom: {id}")));
+        let what = format!(
+            "there is a database {quoted}, but that name leads to a schema of {}: what is in the database is not seen",
+            door.database
+        );
+        findings.push(
+            warning(format!("plugin {id}"), what)
+                .sql("postgres", format!("ALTER DATABASE {quoted} RENAME TO {old}"))
+                .setting(format!("greenroom.plugin.{id}.division: database")),
+        );
+    }
+    Ok(())
+}
+
+fn grant(door: &Door) -> String {
+    format!("GRANT CREATE ON DATABASE {} TO {}", quote::identifier(&door.database), quote::identifier(&door.login.user))
+}
+
+/// The target as somebody else makes it: what is made must belong to who acts.
+fn owned(target: &Target, facts: &Facts) -> Target {
+    let role = target.role.clone().unwrap_or_else(|| facts.acting.as_str().into());
+    Target { role: Some(role), ..target.clone() }
+}
