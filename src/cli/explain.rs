@@ -141,7 +141,7 @@ impl Book<'_> {
         line("proxied", "yes")?;
         let (how, sql) = self.provisioned(route);
         line("made", how)?;
-        for sql in sql {
+        if let Some(sql) = sql {
             line("", &format!("{sql};"))?;
         }
         Ok(out)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::doors::{Door, acting_role};
 use super::enter::Visit;
 use super::finding::{Finding, Severity, error, ok, warning};
-use super::rights::{Facts, is_true, text};
+use super::rights::{Facts, is_true, strangers_sql, text};
 use crate::config::{Config, Division, is_plugin_id};
 use crate::provision;
 use crate::route::RouteTable;
@@ -72,11 +72,10 @@ pub(super) async fn examine(
         .ask(&format!(
             "SELECT n.nspname, pg_catalog.has_schema_privilege({acting}, n.oid, 'CREATE') AND \
              pg_catalog.has_schema_privilege({acting}, n.oid, 'USAGE'), \
-             (SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)), ', ') \
-              FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'S', 'v', 'm') \
-              AND NOT pg_catalog.pg_has_role({acting}, c.relowner, 'USAGE')) \
+             {} \
              FROM pg_catalog.pg_namespace n \
-             WHERE n.nspname = coalesce(pg_catalog.current_schema(), 'public')"
+             WHERE n.nspname = coalesce(pg_catalog.current_schema(), 'public')",
+            strangers_sql(&acting)
         ))
         .await?;
     let plugins: BTreeSet<String> = door.routes.iter().map(|route: &Arc<_>| route.plugin.to_string()).collect();
@@ -95,12 +94,12 @@ pub(super) async fn examine(
         );
         let grant = format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {quoted}");
         findings.push(error(subject, what).sql(&door.database, grant));
-    } else if let Some(strangers) = text(row, 2) {
+    } else if let Some((strangers, mend)) = text(row, 2).zip(text(row, 3)) {
         let what = format!(
             "tables in schema {schema} of {} belong to {strangers}: {quoted} can neither migrate nor read them",
             door.database
         );
-        findings.push(warning(subject, what).sql(&door.database, format!("GRANT {strangers} TO {quoted}")));
+        findings.push(warning(subject, what).sql(&door.database, mend));
     } else {
         findings.push(ok(subject, format!("database {} is there", door.database)));
     }

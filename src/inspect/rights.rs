@@ -144,6 +144,21 @@ async fn role(
     Ok(())
 }
 
+/// Two columns about schema `n`: whose tables and views in it are out of reach of `acting` (a literal), and the statements that
+/// give them to it. Sequences follow their tables.
+pub(super) fn strangers_sql(acting: &str) -> String {
+    let strangers = format!(
+        "FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm') \
+         AND NOT pg_catalog.pg_has_role({acting}, c.relowner, 'USAGE')"
+    );
+    format!(
+        "(SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)), ', ') \
+         {strangers}), \
+         (SELECT pg_catalog.string_agg(pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I', n.nspname, c.relname, {acting}), \
+         '; ' ORDER BY c.relname) {strangers})"
+    )
+}
+
 /// A schema that plugins do not look into may still be named by them.
 pub(super) async fn public(
     visit: &mut Visit,

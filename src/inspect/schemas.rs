@@ -7,7 +7,7 @@ use super::doors::Door;
 use super::enter::Visit;
 use super::finding::{Finding, Severity, error, note, ok, warning};
 use super::rights::{self, Facts, is_true, text};
-use crate::config::{Config, is_plugin_id};
+use crate::config::{Config, MAX_NAME_BYTES, is_plugin_id};
 use crate::provision;
 use crate::route::{Route, Target};
 use crate::server::Row;
@@ -20,8 +20,8 @@ struct Schema {
     deployment: Option<String>,
     /// Whether tables can be made in it, by who acts.
     is_open: bool,
-    /// Owners of what is in it who are strangers to who acts.
-    strangers: Option<String>,
+    /// Owners of what is in it who are strangers to who acts, and the statements that change that.
+    strangers: Option<(String, String)>,
 }
 
 /// Looks at every schema that is or could be a plugin's.
@@ -72,11 +72,10 @@ async fn list(visit: &mut Visit, facts: &Facts) -> Result<BTreeMap<String, Schem
              pg_catalog.obj_description(n.oid, 'pg_namespace'), \
              pg_catalog.has_schema_privilege({acting}, n.oid, 'CREATE') AND \
              pg_catalog.has_schema_privilege({acting}, n.oid, 'USAGE'), \
-             (SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)), ', ') \
-              FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'S', 'v', 'm') \
-              AND NOT pg_catalog.pg_has_role({acting}, c.relowner, 'USAGE')) \
+             {} \
              FROM pg_catalog.pg_namespace n \
-             WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public')"
+             WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public')",
+            rights::strangers_sql(&acting)
         ))
         .await?;
     let schema = |row: &Row| {
@@ -85,7 +84,7 @@ async fn list(visit: &mut Visit, facts: &Facts) -> Result<BTreeMap<String, Schem
             owner: text(row, 1)?.to_owned(),
             deployment,
             is_open: is_true(row, 3),
-            strangers: text(row, 4).map(str::to_owned),
+            strangers: text(row, 4).zip(text(row, 5)).map(|(who, mend)| (who.to_owned(), mend.to_owned())),
         };
         Some((text(row, 0)?.to_owned(), schema))
     };
@@ -122,13 +121,13 @@ fn shut(subject: String, name: &str, schema: &Schema, door: &Door, facts: &Facts
         .sql(&door.database, format!("GRANT USAGE, CREATE ON SCHEMA {quoted} TO {acting}"))
 }
 
-fn strange(subject: String, name: &str, strangers: &str, door: &Door, facts: &Facts) -> Finding {
+fn strange(subject: String, name: &str, (strangers, mend): &(String, String), door: &Door, facts: &Facts) -> Finding {
     let (quoted, acting) = (quote::identifier(name), quote::identifier(&facts.acting));
     let what = format!(
         "tables in schema {quoted} of {} belong to {strangers}: {acting} can neither migrate nor read them",
         door.database
     );
-    warning(subject, what).sql(&door.database, format!("GRANT {strangers} TO {acting}"))
+    warning(subject, what).sql(&door.database, mend)
 }
 
 /// A schema that would be a plugin's by the rule; whether a plugin could use it.
@@ -228,7 +227,7 @@ async fn hidden(visit: &mut Visit, door: &Door, config: &Config, findings: &mut 
         if !is_schema || name == &*door.database {
             continue;
         }
-        let (quoted, old) = (quote::identifier(name), quote::identifier(&format!("before greenroom: {id}")));
+        let (quoted, old) = (quote::identifier(name), quote::identifier(&renamed(name)));
         let what = format!(
             "there is a database {quoted}, but that name leads to a schema of {}: what is in the database is not seen",
             door.database
@@ -240,6 +239,15 @@ async fn hidden(visit: &mut Visit, door: &Door, config: &Config, findings: &mut 
         );
     }
     Ok(())
+}
+
+/// A name that no plugin's database has, short enough for PostgreSQL.
+fn renamed(name: &str) -> String {
+    let mut renamed = format!("before greenroom: {name}");
+    while renamed.len() > MAX_NAME_BYTES {
+        renamed.pop();
+    }
+    renamed
 }
 
 fn grant(door: &Door) -> String {

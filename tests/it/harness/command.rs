@@ -40,6 +40,14 @@ impl Typed {
         ))
     }
 
+    /// The same with another division.
+    pub(crate) fn dividing(self, division: &str) -> Self {
+        let path = self.dir.path().join("app-config.yaml");
+        let config = std::fs::read_to_string(path).expect("it was written when this was made");
+        self.write("app-config.yaml", &config.replace("division: schema", &format!("division: {division}")));
+        self
+    }
+
     /// With any configuration.
     pub(crate) fn new(config: &str) -> Self {
         let typed = Self { dir: tempfile::tempdir().expect("a directory"), variables: Vec::new() };
@@ -67,7 +75,9 @@ impl Typed {
     pub(crate) async fn run(&self, args: &[&str]) -> Told {
         let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
         let mine = |name: &std::ffi::OsStr| {
-            ["PG", "GREENROOM_", "APP_CONFIG_", "BACKSTAGE_"].iter().any(|mine| name.as_encoded_bytes().starts_with(mine.as_bytes()))
+            ["PG", "GREENROOM_", "APP_CONFIG_", "BACKSTAGE_"]
+                .iter()
+                .any(|mine| name.as_encoded_bytes().starts_with(mine.as_bytes()))
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| mine(name)) {
             command.env_remove(name);
@@ -105,7 +115,10 @@ impl Checked {
 
     /// The one finding of that severity that says `what`; there must be one.
     pub(crate) fn finding(&self, severity: &str, what: &str) -> &Value {
-        let found = self.of(severity).into_iter().find(|finding| finding["what"].as_str().is_some_and(|text| text.contains(what)));
+        let found = self
+            .of(severity)
+            .into_iter()
+            .find(|finding| finding["what"].as_str().is_some_and(|text| text.contains(what)));
         found.unwrap_or_else(|| panic!("no {severity} says {what:?}: {:#}", self.json))
     }
 

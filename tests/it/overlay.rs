@@ -1,0 +1,1 @@
+//! `greenroom overlay`: what it prints leads to greenroom.
