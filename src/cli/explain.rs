@@ -165,7 +165,16 @@ impl Book<'_> {
     fn provisioned(&self, route: &Route) -> (&'static str, Option<String>) {
         let target = &route.target;
         let database = || provision::database_sql(&target.database, target.role.as_deref());
+        let base = self.config.database.base_place();
+        let in_schemas = self.config.database.backstage_division == Division::Schema;
         match (&target.schema, target.provision) {
+            (Some(schema), _) if in_schemas => {
+                let sql = Some(provision::creation_sql(schema, target));
+                match base.is_some_and(|place| place.backstage_makes_schemas) {
+                    true => ("by Backstage itself, for ensureSchemaExists is true", sql),
+                    false => ("by you, for ensureSchemaExists is false", sql),
+                }
+            }
             (Some(schema), true) => ("by greenroom, on first use", Some(provision::creation_sql(schema, target))),
             (Some(schema), false) => {
                 ("by you, for ensureExists is false", Some(provision::creation_sql(schema, target)))

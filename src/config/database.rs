@@ -61,6 +61,8 @@ pub struct PostgresPlace {
     pub provision: bool,
     /// Where extensions are; looked into behind the schema of the plugin.
     pub extensions: Option<Arc<str>>,
+    /// Whether a Backstage that divides by schema creates its schemas itself (`ensureSchemaExists`).
+    pub backstage_makes_schemas: bool,
     /// Who owns what is created.
     pub role: Option<Arc<str>>,
 }

@@ -16,7 +16,7 @@ pub(super) fn examine(config: &Config, table: &RouteTable) -> Vec<Finding> {
     for (id, settings) in &config.database.plugins {
         let PluginPlace::Postgres(_) = &settings.place else { continue };
         match route_of(id, config, table) {
-            Ok(route) => homes.entry(Home::of(&route)).or_default().push(id),
+            Ok(route) => homes.entry(Home::of(id, &route, config)).or_default().push(id),
             Err(problem) => findings.push(error(format!("plugin {id}"), problem)),
         }
     }
@@ -40,9 +40,15 @@ struct Home {
 }
 
 impl Home {
-    fn of(route: &Route) -> Self {
+    fn of(id: &str, route: &Route, config: &Config) -> Self {
         let target = &route.target;
-        Self { server: target.server.address.clone(), database: target.database.clone(), schema: target.schema.clone() }
+        // A Backstage in schema mode sets its search_path itself, in whatever database it is led to.
+        let own = format!("{}{id}", config.database.schema_prefix).into();
+        let schema = match config.database.backstage_division {
+            Division::Schema => Some(own),
+            Division::Database => target.schema.clone(),
+        };
+        Self { server: target.server.address.clone(), database: target.database.clone(), schema }
     }
 }
 
@@ -56,12 +62,13 @@ impl std::fmt::Display for Home {
 }
 
 /// The route that a plugin's client gets: by the database that Backstage asks for.
-pub(super) fn route_of(id: &str, config: &Config, table: &RouteTable) -> Result<Arc<Route>, String> {
-    let own = match &config.database.plugin(id).place {
-        PluginPlace::Postgres(place) if place.own_database => place.connection.database.clone(),
+fn route_of(id: &str, config: &Config, table: &RouteTable) -> Result<Arc<Route>, String> {
+    let in_schemas = config.database.backstage_division == Division::Schema;
+    let asked = match &config.database.plugin(id).place {
+        PluginPlace::Postgres(place) if place.own_database || in_schemas => place.connection.database.clone(),
         _ => None,
     };
-    let name = own.unwrap_or_else(|| format!("{}{id}", config.database.prefix).into());
+    let name = asked.unwrap_or_else(|| format!("{}{id}", config.database.prefix).into());
     table.resolve(&name, Some(&format!("backstage_plugin_{id}"))).map_err(|problem| problem.to_string())
 }
 

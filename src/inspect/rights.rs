@@ -16,6 +16,8 @@ pub(super) struct Facts {
     pub(super) acting: String,
     /// Whether the login may create schemas here.
     pub(super) may_create: bool,
+    /// Whether who acts may.
+    pub(super) acting_may_create: bool,
     /// Whether who acts may create databases.
     pub(super) may_create_databases: bool,
     /// Whether nothing is forbidden to the login, and no reserve is closed to it.
@@ -52,6 +54,7 @@ pub(super) async fn ask(
         version,
         acting: door.login.user.to_string(),
         may_create: is_true(row, 2),
+        acting_may_create: is_true(row, 2),
         may_create_databases: is_true(row, 4),
         is_superuser: is_true(row, 5),
         login_limit: number(row, 6),
@@ -105,7 +108,9 @@ async fn role(
         let rows = visit
             .ask(&format!(
                 "SELECT pg_catalog.pg_has_role(r.oid, '{set}'), pg_catalog.pg_has_role(r.oid, 'USAGE'), \
-                 r.rolcreatedb OR r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = {}",
+                 r.rolcreatedb OR r.rolsuper, \
+                 pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CREATE') \
+                 FROM pg_catalog.pg_roles r WHERE r.rolname = {}",
                 quote::literal(role)
             ))
             .await?;
@@ -123,6 +128,7 @@ async fn role(
         if acting == Some(role) {
             facts.acting = role.to_owned();
             facts.may_create_databases = is_true(row, 2);
+            facts.acting_may_create = is_true(row, 3);
         }
         if !is_true(row, 0) {
             let what = format!("the login is no member of the role {name}, and cannot SET ROLE to it");

@@ -1,13 +1,14 @@
 //! The schemas of plugins: whether they are there or may be made, whose they are, and whether tables may be made in them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::doors::Door;
 use super::enter::Visit;
 use super::finding::{Finding, Severity, error, note, ok, warning};
 use super::rights::{self, Facts, is_true, text};
-use crate::config::{Config, MAX_NAME_BYTES, is_plugin_id};
+use crate::config::{Config, Division, MAX_NAME_BYTES, PluginPlace, is_plugin_id};
 use crate::provision;
 use crate::route::{Route, Target};
 use crate::server::Row;
@@ -54,12 +55,14 @@ pub(super) async fn examine(
         }
     }
     for (name, route) in &missing {
-        findings.push(not_there(name, route, door, facts));
+        findings.push(not_there(name, route, door, facts, config));
     }
     if door.is_shared {
         findings.extend(others(door, facts, ready, config));
         rights::public(visit, door, facts, findings).await?;
-        hidden(visit, door, config, findings).await?;
+        if config.database.backstage_division == Division::Database {
+            hidden(visit, door, config, findings).await?;
+        }
     }
     Ok(())
 }
@@ -175,37 +178,93 @@ fn perhaps_a_plugins(
     }
 }
 
+/// Who makes a plugin's schema that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// greenroom, as the login, on first use.
+    Greenroom,
+    /// Backstage, as who acts, at each start.
+    Backstage,
+    /// Nobody, for want of this setting.
+    Nobody(&'static str),
+}
+
+impl Maker {
+    /// A Backstage in schema mode is led to the database as it is, where greenroom makes nothing.
+    fn of(config: &Config, provision: bool) -> Self {
+        let base = config.database.base_place();
+        match (config.database.backstage_division, provision) {
+            (Division::Schema, _) if base.is_some_and(|place| place.backstage_makes_schemas) => Self::Backstage,
+            (Division::Schema, _) => Self::Nobody("ensureSchemaExists"),
+            (Division::Database, true) => Self::Greenroom,
+            (Division::Database, false) => Self::Nobody("ensureExists"),
+        }
+    }
+
+    fn may(self, facts: &Facts) -> bool {
+        match self {
+            Self::Greenroom => facts.may_create,
+            Self::Backstage => facts.acting_may_create,
+            Self::Nobody(_) => false,
+        }
+    }
+
+    fn grant(self, door: &Door, facts: &Facts) -> String {
+        let who = if self == Self::Backstage { &facts.acting } else { &*door.login.user };
+        format!("GRANT CREATE ON DATABASE {} TO {}", quote::identifier(&door.database), quote::identifier(who))
+    }
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Greenroom => "greenroom",
+            Self::Backstage => "Backstage",
+            Self::Nobody(_) => "nobody",
+        })
+    }
+}
+
 /// A plugin's schema that is missing.
-fn not_there(name: &str, route: &Arc<Route>, door: &Door, facts: &Facts) -> Finding {
+fn not_there(name: &str, route: &Arc<Route>, door: &Door, facts: &Facts, config: &Config) -> Finding {
     let (subject, quoted) = (format!("plugin {}", route.plugin), quote::identifier(name));
     let beforehand = provision::creation_sql(name, &owned(&route.target, facts));
-    if !route.target.provision {
-        let what = format!("schema {quoted} of {} does not exist, and ensureExists is false", door.database);
-        return error(subject, what).sql(&door.database, beforehand).setting("backend.database.ensureExists: true");
+    let maker = Maker::of(config, route.target.provision);
+    let missing = format!("schema {quoted} of {} does not exist", door.database);
+    match maker {
+        Maker::Nobody(setting) => error(subject, format!("{missing}, and {setting} is false"))
+            .sql(&door.database, beforehand)
+            .setting(format!("backend.database.{setting}: true")),
+        _ if maker.may(facts) => note(subject, format!("{missing} yet; {maker} makes it")),
+        _ => error(subject, format!("{missing}, and the login may not make it"))
+            .sql(&door.database, beforehand)
+            .sql(&door.database, maker.grant(door, facts)),
     }
-    if facts.may_create {
-        return note(subject, format!("schema {quoted} of {} does not exist yet; greenroom makes it", door.database));
-    }
-    let what = format!("schema {quoted} of {} does not exist, and the login may not make it", door.database);
-    error(subject, what).sql(&door.database, beforehand).sql(&door.database, grant(door))
 }
 
 /// What becomes of plugins that the configuration does not name.
 fn others(door: &Door, facts: &Facts, ready: usize, config: &Config) -> Option<Finding> {
     let subject = door.to_string();
-    let provision = config.database.base_place().is_some_and(|place| place.provision);
-    match (provision, facts.may_create) {
-        (true, true) => Some(ok(subject, "the login may make schemas for plugins")),
-        (true, false) => {
+    let maker = Maker::of(config, config.database.base_place().is_some_and(|place| place.provision));
+    let grant = maker.grant(door, facts);
+    match maker {
+        _ if maker.may(facts) => Some(ok(subject, format!("{maker} may make schemas for plugins"))),
+        Maker::Backstage => {
+            let what = "Backstage may not make schemas, and with ensureSchemaExists its CREATE SCHEMA IF NOT EXISTS needs the \
+                        right to even where a schema is there";
+            let finding = error(subject, what).sql(&door.database, grant);
+            Some(finding.setting("backend.database.ensureSchemaExists: false, with schemas made beforehand"))
+        }
+        Maker::Greenroom => {
             let severity = if ready == 0 { Severity::Error } else { Severity::Warning };
             let what = "the login may not make schemas: a plugin whose schema was not made beforehand is refused";
-            Some(Finding::new(severity, subject, what).sql(&door.database, grant(door)))
+            Some(Finding::new(severity, subject, what).sql(&door.database, grant))
         }
-        (false, _) if ready == 0 => {
-            let what = "there is no plugin's schema, and ensureExists is false";
-            Some(error(subject, what).setting("backend.database.ensureExists: true"))
+        Maker::Nobody(setting) if ready == 0 => {
+            let what = format!("there is no plugin's schema, and {setting} is false");
+            Some(error(subject, what).setting(format!("backend.database.{setting}: true")))
         }
-        (false, _) => None,
+        Maker::Nobody(_) => None,
     }
 }
 
@@ -221,8 +280,8 @@ async fn hidden(visit: &mut Visit, door: &Door, config: &Config, findings: &mut 
     for name in rows.iter().filter_map(|row| text(row, 0)) {
         let Some(id) = name.strip_prefix(&**prefix).filter(|id| is_plugin_id(id)) else { continue };
         let is_schema = config.database.plugins.get(id).is_none_or(|settings| match &settings.place {
-            crate::config::PluginPlace::Postgres(place) => place.division == crate::config::Division::Schema,
-            crate::config::PluginPlace::Elsewhere(_) => false,
+            PluginPlace::Postgres(place) => place.division == Division::Schema,
+            PluginPlace::Elsewhere(_) => false,
         });
         if !is_schema || name == &*door.database {
             continue;
@@ -248,10 +307,6 @@ fn renamed(name: &str) -> String {
         renamed.pop();
     }
     renamed
-}
-
-fn grant(door: &Door) -> String {
-    format!("GRANT CREATE ON DATABASE {} TO {}", quote::identifier(&door.database), quote::identifier(&door.login.user))
 }
 
 /// The target as somebody else makes it: what is made must belong to who acts.

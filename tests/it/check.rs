@@ -135,6 +135,20 @@ const CASES: &[Case] = &[
         what: "schema \"catalog\" of $database does not exist, and ensureExists is false",
         mend: 0,
     },
+    Case {
+        provoke: "select 1",
+        config: ("    pluginDivisionMode: schema\n", CATALOG),
+        severity: "error",
+        what: "schema \"catalog\" of $database does not exist, and ensureSchemaExists is false",
+        mend: 0,
+    },
+    Case {
+        provoke: "create role $login_owner; grant $login_owner to $login; create schema catalog authorization $login_owner",
+        config: ("    pluginDivisionMode: schema\n    ensureSchemaExists: true\n    role: $login_owner\n", CATALOG),
+        severity: "error",
+        what: "its CREATE SCHEMA IF NOT EXISTS needs the right to even where a schema is there",
+        mend: 0,
+    },
 ];
 
 fn filled_in(text: &str, stage: &Stage) -> String {
@@ -170,7 +184,7 @@ async fn a_login_that_may_do_what_plugins_need_is_content() {
         "ok       configuration: every name leads to one place\n",
         "logged in without TLS; PostgreSQL 1",
         "note     plugin catalog: schema \"catalog\" of",
-        "the login may make schemas for plugins",
+        "greenroom may make schemas for plugins",
         " warnings, 0 errors\n",
     ] {
         assert!(told.out.contains(expected), "{expected}: {}", told.out);
@@ -371,8 +385,8 @@ async fn names_and_divisions_that_do_not_fit_are_told_offline() {
         assert_eq!(told_here.code, 1, "{told_here:?}");
         assert!(told_here.out.contains(told), "{told}: {told_here:?}");
     }
-    let schemas = "    plugin: { a: { connection: { database: one } }, b: { connection: { database: one } } }\n\
-                   greenroom: { division: schema }\n";
+    let schemas = "    pluginDivisionMode: schema\n    plugin: { a: { connection: { database: one } }, b: { connection: { \
+                   database: one } } }\n";
     let told = Typed::new(&format!("{base}{schemas}")).run(&["check", "--offline"]).await;
     assert_eq!(told.code, 0, "schemas of one database do not meet: {told:?}");
 }

@@ -152,8 +152,15 @@ impl<'a> Databases<'a> {
             ensure_exists.unwrap_or(true) || (division == Division::Schema && ensure_schema.unwrap_or(false));
         let role = particular.and_then(|section| section.text("role")).or(self.backend.text("role"));
         let extensions = self.extensions(own);
-        let role = role.map(Into::into);
-        let place = PostgresPlace { connection, own_database, division, provision, extensions, role };
+        let place = PostgresPlace {
+            connection,
+            own_database,
+            division,
+            provision,
+            backstage_makes_schemas: ensure_schema.unwrap_or(false),
+            extensions,
+            role: role.map(Into::into),
+        };
         if division == Division::Schema {
             let written = [particular, own].into_iter().flatten().find(|section| section.map().is_some());
             self.check_schema(id, &place, &origin, written);
