@@ -117,6 +117,8 @@ fn say(text: impl Display) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -124,6 +126,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The sections of docs/commands.md: a command, and the first column of its table.
+    fn documented() -> Vec<(String, BTreeSet<String>)> {
+        let text = include_str!("../../docs/commands.md");
+        let sections = text.split("\n## `greenroom ").skip(1);
+        let options = |section: &str| {
+            let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+            rows.filter(|option| option.starts_with("--") || *option == "DATABASE").map(str::to_owned).collect()
+        };
+        sections.map(|section| (section.split('`').next().unwrap().to_owned(), options(section))).collect()
+    }
+
+    #[test]
+    fn the_documentation_has_every_command_with_its_options() {
+        let command = Cli::command();
+        let name = |argument: &clap::Arg| match argument.get_long() {
+            Some(long) => format!("--{long}"),
+            None => argument.get_id().as_str().to_uppercase(),
+        };
+        let typed = |command: &clap::Command| {
+            let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            (command.get_name().to_owned(), arguments.map(name).collect::<BTreeSet<_>>())
+        };
+        assert_eq!(documented(), command.get_subcommands().map(typed).collect::<Vec<_>>());
     }
 
     #[test]
