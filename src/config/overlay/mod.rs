@@ -67,10 +67,22 @@ impl Written {
             "How Backstage reaches its databases through greenroom. Give it to Backstage after its own files:\n\
              --config app-config.yaml --config app-config.greenroom.yaml",
         );
+        for variable in self.environment.keys().filter(|variable| lies_over(variable)) {
+            overlay.comment(format!(
+                "Start Backstage without the variable {variable}: it lies over every file, this one too."
+            ));
+        }
         backend.block("database", database);
         overlay.block("backend", backend);
         Ok(overlay.to_string())
     }
+}
+
+/// Whether Backstage takes the way to its database from this variable of its environment, whatever the files say.
+fn lies_over(variable: &str) -> bool {
+    let Some(path) = variable.strip_prefix("APP_CONFIG_backend_database_") else { return false };
+    ["connection", "connectionString", "host", "port", "ssl"].iter().any(|key| path.split('_').any(|part| part == *key))
+        && !["user", "password", "database"].iter().any(|key| path.ends_with(&format!("_{key}")))
 }
 
 /// What Backstage and greenroom must be of one mind about.

@@ -283,3 +283,20 @@ greenroom: { database: { reports: { connection: { host: db, user: u, password: p
 ";
     assert_eq!(try_overlay(text, &tcp("127.0.0.1")), Err(OverlayError::Nothing));
 }
+
+#[test]
+fn a_variable_that_lies_over_every_file_is_told() {
+    let file = TempFile::new(&backend(""));
+    let told = |variable: &str| {
+        let environment = Environment::from([(variable.to_owned(), "5432".to_owned())]);
+        let (config, written) = Config::load_as_written(std::slice::from_ref(&file.0), &environment).unwrap();
+        written
+            .overlay(&config, &tcp("127.0.0.1"))
+            .unwrap()
+            .contains("# Start Backstage without the variable APP_CONFIG_")
+    };
+    assert!(told("APP_CONFIG_backend_database_connection_port"));
+    assert!(told("APP_CONFIG_backend_database_plugin_auth_connection_host"));
+    assert!(!told("APP_CONFIG_backend_database_connection_password"));
+    assert!(!told("APP_CONFIG_backend_listen_port"));
+}
