@@ -129,7 +129,7 @@ impl Book<'_> {
             &format!(
                 "at most {} server connections, of {} for all plugins; min {}; {} pooling; a wait of at most {:?}",
                 limits.max,
-                self.config.max_server_connections,
+                self.config.server_limits.ceiling,
                 limits.min,
                 match limits.mode {
                     crate::config::PoolMode::Transaction => "transaction",

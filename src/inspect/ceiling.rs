@@ -37,7 +37,7 @@ pub(super) async fn examine(
     let sum = format!(
         "greenroom.maxServerConnections {} x greenroom.replicas {} = {wanted} of the {room} connections that \
          max_connections ({max}) leaves; other sessions use {others} now",
-        config.max_server_connections, config.replicas
+        config.server_limits.ceiling, config.replicas
     );
     let subject = door.server.address.to_string();
     let most = room.saturating_sub(others) / config.replicas;
@@ -84,7 +84,7 @@ pub(super) fn limits(door: &Door, facts: &Facts, config: &Config, findings: &mut
 
 /// What all greenrooms may open together.
 fn wanted(config: &Config) -> u32 {
-    config.max_server_connections.saturating_mul(config.replicas)
+    config.server_limits.ceiling.saturating_mul(config.replicas)
 }
 
 /// Everyone that greenroom logs in as.

@@ -1,6 +1,6 @@
 //! The schemas of plugins: whether they are there or may be made, whose they are, and whether tables may be made in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use super::enter::Visit;
 use super::finding::{Finding, Severity, error, note, ok, warning};
 use super::rights::{self, Facts, is_true, text};
 use crate::config::{Config, Division, MAX_NAME_BYTES, PluginPlace, is_plugin_id};
-use crate::provision;
-use crate::route::{Route, Target};
+use crate::provision::{self, Mark};
+use crate::route::{PluginId, Route, Target};
 use crate::server::Row;
 use crate::sql::quote;
 
 /// A schema that is there.
 struct Schema {
     owner: String,
-    /// The deployment that its comment names.
-    deployment: Option<String>,
+    /// Whose its comment says it is.
+    mark: Option<Mark>,
     /// Whether tables can be made in it, by who acts.
     is_open: bool,
     /// Owners of what is in it who are strangers to who acts, and the statements that change that.
@@ -48,7 +48,8 @@ pub(super) async fn examine(
         }
     }
     for (name, schema) in &schemas {
-        let named = door.routes.iter().any(|route| route.target.schema.as_deref() == Some(name));
+        let named = door.routes.iter().any(|route| route.target.schema.as_deref() == Some(name))
+            || config.database.is_for_extensions(name);
         let id = name.strip_prefix(&*config.database.schema_prefix).filter(|id| is_plugin_id(id));
         if let (true, false, Some(id)) = (door.is_shared, named, id) {
             ready += usize::from(perhaps_a_plugins(name, id, schema, door, facts, config, findings));
@@ -60,6 +61,7 @@ pub(super) async fn examine(
     if door.is_shared {
         findings.extend(others(door, facts, ready, config));
         rights::public(visit, door, facts, findings).await?;
+        extensions(visit, door, facts, config, findings).await?;
         if config.database.backstage_division == Division::Database {
             hidden(visit, door, config, findings).await?;
         }
@@ -82,10 +84,10 @@ async fn list(visit: &mut Visit, facts: &Facts) -> Result<BTreeMap<String, Schem
         ))
         .await?;
     let schema = |row: &Row| {
-        let deployment = text(row, 2).and_then(provision::marked_deployment).map(str::to_owned);
+        let mark = text(row, 2).and_then(Mark::read);
         let schema = Schema {
             owner: text(row, 1)?.to_owned(),
-            deployment,
+            mark,
             is_open: is_true(row, 3),
             strangers: text(row, 4).zip(text(row, 5)).map(|(who, mend)| (who.to_owned(), mend.to_owned())),
         };
@@ -98,11 +100,13 @@ async fn list(visit: &mut Visit, facts: &Facts) -> Result<BTreeMap<String, Schem
 fn of_plugin(name: &str, schema: &Schema, route: &Route, door: &Door, facts: &Facts) -> Finding {
     let subject = format!("plugin {}", route.plugin);
     let quoted = quote::identifier(name);
-    match &schema.deployment {
-        Some(owner) if **owner != *route.target.deployment => {
+    match &schema.mark {
+        Some(mark) if is_strange(mark, &route.target) => {
             let what = format!(
-                "schema {quoted} of {} belongs to the deployment with prefix {owner}, not {}",
-                door.database, route.target.deployment
+                "schema {quoted} of {} belongs to {}, not to this plugin of {}",
+                door.database,
+                owner(mark),
+                route.target.deployment
             );
             error(subject, what)
                 .sql(&door.database, provision::marking_sql(name, &route.target))
@@ -122,6 +126,16 @@ fn shut(subject: String, name: &str, schema: &Schema, door: &Door, facts: &Facts
         format!("schema {quoted} of {}, owned by {}, lets {acting} create no tables", door.database, schema.owner);
     Finding::new(severity, subject, what)
         .sql(&door.database, format!("GRANT USAGE, CREATE ON SCHEMA {quoted} TO {acting}"))
+}
+
+/// Whether a mark keeps the target out.
+fn is_strange(mark: &Mark, target: &Target) -> bool {
+    *mark.deployment != *target.deployment || mark.plugin.as_deref().is_some_and(|id| id != target.plugin.as_str())
+}
+
+fn owner(mark: &Mark) -> String {
+    let plugin = mark.plugin.as_deref().map(|plugin| format!("plugin {plugin} of "));
+    format!("{}the deployment with prefix {}", plugin.unwrap_or_default(), mark.deployment)
 }
 
 fn strange(subject: String, name: &str, (strangers, mend): &(String, String), door: &Door, facts: &Facts) -> Finding {
@@ -144,14 +158,15 @@ fn perhaps_a_plugins(
     findings: &mut Vec<Finding>,
 ) -> bool {
     let subject = format!("plugin {id}");
-    let target = Target { schema: Some(name.into()), ..door.routes[0].target.clone() };
-    match schema.deployment.as_deref() {
-        Some(owner) if *owner != *config.database.prefix => {
+    let target = Target { schema: Some(name.into()), plugin: PluginId(id.into()), ..door.routes[0].target.clone() };
+    match &schema.mark {
+        Some(mark) if is_strange(mark, &target) => {
             let what = format!(
-                "schema {} of {} belongs to the deployment with prefix {owner}: a plugin of that id would be refused here, \
-                 and two catalogs cannot share a database",
+                "schema {} of {} belongs to {}: a plugin of that id would be refused here, and two catalogs cannot share a \
+                 database",
                 quote::identifier(name),
-                door.database
+                door.database,
+                owner(mark)
             );
             let finding = warning(subject, what).sql(&door.database, provision::marking_sql(name, &target));
             findings.push(finding.setting("backend.database.connection.database: one for each deployment"));
@@ -160,7 +175,7 @@ fn perhaps_a_plugins(
         _ if schema.is_open => {
             match &schema.strangers {
                 Some(strangers) => findings.push(strange(subject, name, strangers, door, facts)),
-                None if schema.deployment.is_some() => {
+                None if schema.mark.is_some() => {
                     findings.push(ok(subject, format!("schema {} is there", quote::identifier(name))));
                 }
                 None => {}
@@ -266,6 +281,41 @@ fn others(door: &Door, facts: &Facts, ready: usize, config: &Config) -> Option<F
         }
         Maker::Nobody(_) => None,
     }
+}
+
+/// The schema of extensions that is looked into behind each plugin's own.
+async fn extensions(
+    visit: &mut Visit,
+    door: &Door,
+    facts: &Facts,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
+    let base = config.database.base_place().filter(|_| door.is_shared).and_then(|place| place.extensions.as_deref());
+    let names = door.routes.iter().filter_map(|route| route.target.extensions.as_deref());
+    let names: BTreeSet<&str> = names.chain(base).collect();
+    for name in names {
+        let (quoted, acting) = (quote::identifier(name), quote::identifier(&facts.acting));
+        let rows = visit
+            .ask(&format!(
+                "SELECT pg_catalog.has_schema_privilege({}, n.oid, 'USAGE') FROM pg_catalog.pg_namespace n \
+                 WHERE n.nspname = {}",
+                quote::literal(&facts.acting),
+                quote::literal(name)
+            ))
+            .await?;
+        let grant = format!("GRANT USAGE ON SCHEMA {quoted} TO {acting}");
+        findings.push(match rows.first() {
+            None => error(door.to_string(), format!("greenroom.extensionsSchema: schema {quoted} does not exist"))
+                .sql(&door.database, format!("CREATE SCHEMA {quoted}; {grant}")),
+            Some(row) if !is_true(row, 0) => {
+                error(door.to_string(), format!("greenroom.extensionsSchema: {acting} may not use schema {quoted}"))
+                    .sql(&door.database, grant)
+            }
+            Some(_) => ok(door.to_string(), format!("schema {quoted} of extensions is there")),
+        });
+    }
+    Ok(())
 }
 
 /// Real databases that stand behind a schema of the same meaning, and are reached no more.

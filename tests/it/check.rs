@@ -45,7 +45,7 @@ const CASES: &[Case] = &[
                   comment on schema catalog is 'greenroom: plugin schema of the deployment with prefix other_'",
         config: ("", CATALOG),
         severity: "error",
-        what: "belongs to the deployment with prefix other_, not backstage_plugin_",
+        what: "belongs to the deployment with prefix other_, not to this plugin of backstage_plugin_",
         mend: 0,
     },
     Case {
@@ -133,6 +133,28 @@ const CASES: &[Case] = &[
         config: ("    ensureExists: false\n", CATALOG),
         severity: "error",
         what: "schema \"catalog\" of $database does not exist, and ensureExists is false",
+        mend: 0,
+    },
+    Case {
+        provoke: "create schema catalog authorization $login;
+                  comment on schema catalog is 'greenroom: schema of plugin cat of the deployment with prefix backstage_plugin_'",
+        config: ("", CATALOG),
+        severity: "error",
+        what: "belongs to plugin cat of the deployment with prefix backstage_plugin_",
+        mend: 0,
+    },
+    Case {
+        provoke: "select 1",
+        config: ("", "  maxServerConnections: 1\n  extensionsSchema: extensions\n  plugin: { catalog: {} }\n"),
+        severity: "error",
+        what: "greenroom.extensionsSchema: schema \"extensions\" does not exist",
+        mend: 0,
+    },
+    Case {
+        provoke: "create schema extensions",
+        config: ("", "  maxServerConnections: 1\n  extensionsSchema: extensions\n  plugin: { catalog: {} }\n"),
+        severity: "error",
+        what: "greenroom.extensionsSchema: \"$login\" may not use schema \"extensions\"",
         mend: 0,
     },
     Case {
