@@ -52,7 +52,7 @@ pub(super) async fn examine(
             || config.database.is_for_extensions(name);
         let id = name.strip_prefix(&*config.database.schema_prefix).filter(|id| is_plugin_id(id));
         if let (true, false, Some(id)) = (door.is_shared, named, id) {
-            ready += usize::from(perhaps_a_plugins(name, id, schema, door, facts, config, findings));
+            ready += usize::from(perhaps_a_plugins(name, id, schema, door, facts, findings));
         }
     }
     for (name, route) in &missing {
@@ -154,7 +154,6 @@ fn perhaps_a_plugins(
     schema: &Schema,
     door: &Door,
     facts: &Facts,
-    config: &Config,
     findings: &mut Vec<Finding>,
 ) -> bool {
     let subject = format!("plugin {id}");
