@@ -1,5 +1,6 @@
-//! What a person types: `greenroom serve`, `dev` and `healthcheck`.
+//! What a person types: `greenroom serve`, `config`, `dev` and `healthcheck`.
 
+mod config;
 mod dev;
 mod healthcheck;
 mod home;
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Serve plugin databases as Backstage's own app-config files describe them.
     Serve(ConfigFiles),
+    /// Show the configuration as it was understood, for the plugins that it names or those of --plugin; never a secret.
+    Config(config::ConfigArgs),
     /// Run a private PostgreSQL with greenroom in front of it, to try things out.
     Dev(dev::DevArgs),
     /// Ask a running greenroom whether it is alive; the exit code is the answer.
@@ -71,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(files) => serve::run(&files),
+        Command::Config(args) => config::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };

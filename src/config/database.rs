@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Login, PoolLimits, ServerEndpoint};
+use super::{KnexPool, Login, PoolLimits, ServerEndpoint};
 
 /// How the data of plugins is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -33,6 +33,8 @@ pub struct PluginSettings {
     pub place: PluginPlace,
     /// Its limits.
     pub limits: PoolLimits,
+    /// The pool that Backstage makes for it.
+    pub knex: KnexPool,
 }
 
 /// Where a plugin's data is.
@@ -85,6 +87,8 @@ pub enum UnknownDatabases {
 pub struct DatabaseConfig {
     /// Where a plugin is that nothing particular is said about.
     pub base: PluginSettings,
+    /// How Backstage itself divides: with [`Division::Schema`] its plugins ask for one database, and set their search_path.
+    pub backstage_division: Division,
     /// What the names of Backstage's plugin databases begin with.
     pub prefix: Arc<str>,
     /// What the names of plugin schemas begin with.

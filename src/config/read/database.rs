@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::endpoint::Reader;
-use super::pool::{Layer, limits};
+use super::pool::{Layer, knex_pool, limits};
 use super::section::Section;
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, merge_objects};
@@ -83,6 +83,7 @@ impl<'a> Databases<'a> {
         let plugins = plugins.into_iter().map(|(id, settings)| Some((id, settings?))).collect::<Option<_>>();
         let config = DatabaseConfig {
             base: base?,
+            backstage_division: self.backstage_division,
             prefix: self.prefix.clone(),
             schema_prefix: self.schema_prefix.clone(),
             plugins: plugins?,
@@ -100,21 +101,28 @@ impl<'a> Databases<'a> {
         for section in particular.iter().chain(&own).filter(|section| section.map().is_some()) {
             self.check_plugin_id(id, section);
         }
-        let pool = |section: &Section<'a>| Layer::Own(section.section("pool"));
-        let knex = |section: &Section<'a>| Layer::Knex(section.section("knexConfig").section("pool"));
-        let layers: Vec<Layer<'a>> = [own.as_ref().map(pool), particular.as_ref().map(knex)]
-            .into_iter()
-            .flatten()
-            .chain([pool(&self.own), knex(&self.backend)])
-            .collect();
-        let limits = limits(&layers);
+        let particular_knex = particular.as_ref().map(|section| section.section("knexConfig"));
+        let most = own.as_ref().map(Layer::own).into_iter().chain(particular_knex.as_ref().map(Layer::knex));
+        let limits = limits(&most.chain(self.common_layers()).collect::<Vec<_>>());
+        let knex = knex_pool(&particular_knex.into_iter().chain(self.knex()).collect::<Vec<_>>());
         let client = particular.as_ref().and_then(|section| section.text("client")).map(Arc::from);
         let client: Arc<str> = client.or_else(|| self.base_client.clone())?;
         if &*client != "pg" {
-            return Some(PluginSettings { place: PluginPlace::Elsewhere(client), limits });
+            return Some(PluginSettings { place: PluginPlace::Elsewhere(client), limits, knex });
         }
         let place = self.place(id, particular.as_ref(), own.as_ref(), written)?;
-        Some(PluginSettings { place: PluginPlace::Postgres(place), limits })
+        Some(PluginSettings { place: PluginPlace::Postgres(place), limits, knex })
+    }
+
+    /// Where the limits of all plugins come from, the most particular layer first.
+    fn common_layers(&self) -> impl Iterator<Item = Layer<'a>> + use<'a> {
+        [Layer::own(&self.own)].into_iter().chain(self.knex().map(|section| Layer::knex(&section)))
+    }
+
+    /// The sections that Backstage merges into Knex's configuration for all plugins, the most particular one first. The last
+    /// one is all of `backend.database`: keys that no documentation names, such as `backend.database.pool.max`, work too.
+    fn knex(&self) -> [Section<'a>; 2] {
+        [self.backend.section("knexConfig"), self.backend.clone()]
     }
 
     fn place(
@@ -186,11 +194,7 @@ impl<'a> Databases<'a> {
             };
             let database = object.and_then(|map| map.contains_key("database").then(|| connection.database.clone()));
             let database = database.flatten().unwrap_or_else(|| name.into());
-            let limits = limits(&[
-                Layer::Own(section.section("pool")),
-                Layer::Own(self.own.section("pool")),
-                Layer::Knex(self.backend.section("knexConfig").section("pool")),
-            ]);
+            let limits = limits(&[Layer::own(&section)].into_iter().chain(self.common_layers()).collect::<Vec<_>>());
             written.push((connection.clone(), origin));
             others.insert(name.into(), OtherDatabase { connection, database, limits });
         }
