@@ -44,6 +44,8 @@ pub enum PluginPlace {
     Postgres(PostgresPlace),
     /// Somewhere that greenroom has no part in; the client's name, such as `better-sqlite3`.
     Elsewhere(Arc<str>),
+    /// On a PostgreSQL server, but nobody is named who logs in there.
+    NoLogin,
 }
 
 /// A plugin's place on a PostgreSQL server.
@@ -110,11 +112,11 @@ impl DatabaseConfig {
         self.plugins.get(id).unwrap_or(&self.base)
     }
 
-    /// The base connection, unless the base is not on PostgreSQL.
+    /// The base connection, unless the base is not on PostgreSQL or nobody is named who logs in there.
     pub fn base_place(&self) -> Option<&PostgresPlace> {
         match &self.base.place {
             PluginPlace::Postgres(place) => Some(place),
-            PluginPlace::Elsewhere(_) => None,
+            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => None,
         }
     }
 }

@@ -62,6 +62,7 @@ impl Shown<'_> {
         let more = [("pool", pool(&base.limits)), ("knexPool", knex_pool(&base.knex))];
         match &base.place {
             PluginPlace::Elsewhere(client) => with(elsewhere(client), more),
+            PluginPlace::NoLogin => with(no_login(), more),
             PluginPlace::Postgres(place) => {
                 let shown = self.place(&place.connection, place.connection.database.as_ref(), None);
                 with(with(shown, rules(place)), more)
@@ -77,6 +78,7 @@ impl Shown<'_> {
         let more = [("pool", pool(&settings.limits)), ("knexPool", knex_pool(&settings.knex))];
         let place = match &settings.place {
             PluginPlace::Elsewhere(client) => return with(elsewhere(client), more),
+            PluginPlace::NoLogin => return with(no_login(), more),
             PluginPlace::Postgres(place) => place,
         };
         let by_rule = format!("{}{id}", database.prefix);
@@ -127,6 +129,10 @@ fn elsewhere(client: &str) -> Value {
         "proxied": false,
         "reason": format!("kept in {client}, which greenroom has no part in; Backstage goes there itself"),
     })
+}
+
+fn no_login() -> Value {
+    json!({ "client": "pg", "proxied": false, "reason": "backend.database.connection names no user" })
 }
 
 fn rules(place: &PostgresPlace) -> [(&'static str, Value); 3] {

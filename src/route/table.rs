@@ -37,6 +37,15 @@ pub enum RouteError {
         /// The client in Backstage's configuration.
         client: Arc<str>,
     },
+    /// Nobody is named who could log in there.
+    #[error(
+        "database \"{database}\" is not served by greenroom: backend.database.connection names no user, and the plugin has \
+         no connection of its own"
+    )]
+    NoLogin {
+        /// What was asked for.
+        database: LogicalDatabase,
+    },
     /// PostgreSQL would cut the name short, and two plugins could meet.
     #[error(
         "database \"{database}\" needs the name \"{name}\" of {} bytes, PostgreSQL keeps {MAX_NAME_BYTES}; \
@@ -279,6 +288,7 @@ fn postgres<'s>(settings: &'s PluginSettings, database: &LogicalDatabase) -> Res
         PluginPlace::Elsewhere(client) => {
             Err(RouteError::NotProxied { database: database.clone(), client: client.clone() })
         }
+        PluginPlace::NoLogin => Err(RouteError::NoLogin { database: database.clone() }),
     }
 }
 
