@@ -34,7 +34,7 @@ impl Config {
             let name = file.display().to_string();
             match std::fs::read_to_string(file) {
                 Ok(text) => documents.push(Document {
-                    source: Arc::new(Source { name, text }),
+                    source: Source::new(name, &text),
                     directory: file.parent().map(Path::to_owned).unwrap_or_default(),
                 }),
                 Err(_) if name.contains("://") => {
@@ -48,7 +48,7 @@ impl Config {
 
     /// Reads one document from memory, with no environment.
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
-        let source = Arc::new(Source { name: IN_MEMORY.to_owned(), text: text.to_owned() });
+        let source = Source::new(IN_MEMORY.to_owned(), text);
         let document = Document { source, directory: PathBuf::new() };
         understand(vec![document], &Environment::new(), Mistakes::default())
     }

@@ -10,7 +10,8 @@ use super::section::Section;
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, Value, merge_objects};
 use crate::config::{
-    Connection, DatabaseConfig, Division, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace, UnknownDatabases,
+    Connection, DatabaseConfig, Division, KnexPool, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace,
+    UnknownDatabases,
 };
 
 const DIVISIONS: &[(&str, Division)] = &[("schema", Division::Schema), ("database", Division::Database)];
@@ -126,19 +127,23 @@ impl<'a> Databases<'a> {
         for section in particular.iter().chain(&own).filter(|section| section.map().is_some()) {
             self.check_plugin_id(id, section);
         }
+        let client = match particular.as_ref().filter(|section| section.has("client")) {
+            Some(section) => client(section),
+            None => self.base_client.clone(),
+        };
+        if let Some(client) = client.as_ref().filter(|client| &***client != "pg") {
+            // Only greenroom's own settings are looked at: those of another client's pool are no business of ours.
+            let own: Vec<Layer<'a>> = own.iter().chain([&self.own]).map(Layer::own).collect();
+            let (place, knex) = (PluginPlace::Elsewhere(Arc::clone(client)), KnexPool::default());
+            return Some(PluginSettings { place, limits: limits(&own), knex });
+        }
         let particular_knex = particular.as_ref().map(|section| section.section("knexConfig"));
         let most = own.as_ref().map(Layer::own).into_iter().chain(particular_knex.as_ref().map(Layer::knex));
         let limits = limits(&most.chain(self.common_layers()).collect::<Vec<_>>());
         let knex_sections: Vec<_> = particular_knex.into_iter().chain(self.knex()).collect();
         let knex = knex_pool(&knex_sections);
         self.check_knex(own.as_ref(), &limits, &knex, &knex_sections);
-        let client = match particular.as_ref().filter(|section| section.has("client")) {
-            Some(section) => client(section)?,
-            None => self.base_client.clone()?,
-        };
-        if &*client != "pg" {
-            return Some(PluginSettings { place: PluginPlace::Elsewhere(client), limits, knex });
-        }
+        client?;
         let place = match self.names_user(particular.as_ref()) {
             true => PluginPlace::Postgres(self.place(id, particular.as_ref(), own.as_ref(), written)?),
             false => PluginPlace::NoLogin,

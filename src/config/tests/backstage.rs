@@ -173,6 +173,9 @@ fn clients_that_greenroom_has_no_part_in_are_told_and_a_misspelt_one_is_refused(
         let text = backend(&format!("    plugin: {{ auth: {{ client: {client} }} }}\n"));
         assert_eq!(config(&text).warnings, [format!("plugin auth is kept in {client}: not proxied")]);
     }
+    let limits =
+        backend("    plugin: { auth: { client: better-sqlite3, knexConfig: { pool: { min: 3, max: x } } } }\n");
+    assert_eq!(config(&limits).warnings.len(), 1, "its pool is no business of ours");
     let text = with("").replace("client: pg", "client: postgres");
     assert_eq!(
         errors(&text),

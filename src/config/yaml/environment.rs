@@ -1,7 +1,5 @@
 //! `APP_CONFIG_*`: settings out of the environment, which lie over those of all files.
 
-use std::sync::Arc;
-
 use super::node::{Map, Node, Origin, Source, Value, parse_json};
 use super::wanted::Wanted;
 use crate::config::Environment;
@@ -15,11 +13,11 @@ const PREFIX: &str = "APP_CONFIG_";
 /// Backstage takes the variables in the order in which its process has them. Here they are sorted, so that a shorter path
 /// comes first and a longer one adds to it.
 pub(in crate::config) fn from_environment(environment: &Environment, mistakes: &Mistakes) -> Node {
-    let source = Arc::new(Source { name: "environment".to_owned(), text: String::new() });
+    let source = Source::new("environment".to_owned(), "");
     let mut root = Node { value: Value::Map(Map::new()), origin: Origin::root(source) };
     let ours = environment.iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
     for (name, value) in ours {
-        let source = Arc::new(Source { name: name.clone(), text: String::new() });
+        let source = Source::new(name.clone(), "");
         let origin = Origin::root(source);
         if let Err(problem) = set(&mut root, &name[PREFIX.len()..], value, &origin) {
             mistakes.add(&origin, problem);

@@ -33,6 +33,13 @@ pub(in crate::config) struct Origin {
     path: Vec<Step>,
 }
 
+impl Source {
+    /// A file's name and text; a byte order mark is no part of it.
+    pub(in crate::config) fn new(name: String, text: &str) -> Arc<Self> {
+        Arc::new(Self { name, text: text.strip_prefix('\u{feff}').unwrap_or(text).to_owned() })
+    }
+}
+
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.source, &other.source) && self.path == other.path

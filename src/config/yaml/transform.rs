@@ -1,7 +1,6 @@
 //! Substitution and includes over a whole file: `${VAR}`, `$env`, `$file` and `$include`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::node::{Map, Node, Origin, Source, Value, parse_any, parse_json};
 use super::substitution::{Substituted, substitute, trim, trim_end};
@@ -145,7 +144,7 @@ fn included(argument: &str, place: &Place) -> Result<Option<(Node, Place)>, Stri
     if place.depth == MAX_INCLUDES {
         return Err(format!("$include of {file}: more than {MAX_INCLUDES} files deep; does it include itself?"));
     }
-    let source = Arc::new(Source { name: path.display().to_string(), text: read(&path)? });
+    let source = Source::new(path.display().to_string(), &read(&path)?);
     let parsed = match is_json {
         true => parse_json(&source.text, Origin::root(source.clone())).map_err(|error| format!("JSON: {error}")),
         false => parse_any(source).map_err(|error| format!("YAML: {error}")),
