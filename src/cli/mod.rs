@@ -1,5 +1,6 @@
-//! What a person types: `greenroom serve`, `dev` and `healthcheck`.
+//! What a person types: `greenroom serve`, `config`, `dev` and `healthcheck`.
 
+mod config;
 mod dev;
 mod healthcheck;
 mod home;
@@ -11,12 +12,12 @@ mod serve;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 
 /// A PostgreSQL pooling proxy for Backstage: every plugin database from one, over few connections.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Serve plugin databases as Backstage's own app-config files describe them.
     Serve(ConfigFiles),
+    /// Show the configuration as it was understood, for the plugins that it names or those of --plugin; never a secret.
+    Config(config::ConfigArgs),
     /// Run a private PostgreSQL with greenroom in front of it, to try things out.
     Dev(dev::DevArgs),
     /// Ask a running greenroom whether it is alive; the exit code is the answer.
@@ -39,7 +42,8 @@ enum Command {
 /// Which files are the configuration.
 #[derive(Debug, Args)]
 struct ConfigFiles {
-    /// A configuration file; later ones win. Without any: app-config.yaml and, if there is one, app-config.local.yaml.
+    /// A configuration file; later ones win. Without any: app-config.yaml, and where there are such, app-config.<env>.yaml for
+    /// each of BACKSTAGE_ENV, app-config.local.yaml and app-config.<env>.local.yaml.
     #[arg(long = "config", value_name = "FILE", env = "GREENROOM_CONFIG", value_delimiter = ':')]
     files: Vec<PathBuf>,
 }
@@ -47,12 +51,10 @@ struct ConfigFiles {
 impl ConfigFiles {
     /// The files that were named, else Backstage's usual ones.
     fn paths(&self) -> Vec<PathBuf> {
-        if !self.files.is_empty() {
-            return self.files.clone();
+        match self.files.as_slice() {
+            [] => Config::default_files(Path::new(""), &environment()),
+            named => named.to_owned(),
         }
-        let mut paths = vec![PathBuf::from("app-config.yaml")];
-        paths.extend(Some(PathBuf::from("app-config.local.yaml")).filter(|local| local.exists()));
-        paths
     }
 }
 
@@ -71,6 +73,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(files) => serve::run(&files),
+        Command::Config(args) => config::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };

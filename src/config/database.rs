@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Login, PoolLimits, ServerEndpoint};
+use super::{KnexPool, Login, PoolLimits, ServerEndpoint};
 
 /// How the data of plugins is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -35,6 +35,8 @@ pub struct PluginSettings {
     pub limits: PoolLimits,
     /// Its share of a server that several plugins wait for, beside theirs; at least 1.
     pub weight: u32,
+    /// The pool that Backstage makes for it.
+    pub knex: KnexPool,
 }
 
 /// Where a plugin's data is.
@@ -44,6 +46,8 @@ pub enum PluginPlace {
     Postgres(PostgresPlace),
     /// Somewhere that greenroom has no part in; the client's name, such as `better-sqlite3`.
     Elsewhere(Arc<str>),
+    /// On a PostgreSQL server, but nobody is named who logs in there.
+    NoLogin,
 }
 
 /// A plugin's place on a PostgreSQL server.
@@ -89,6 +93,8 @@ pub enum UnknownDatabases {
 pub struct DatabaseConfig {
     /// Where a plugin is that nothing particular is said about.
     pub base: PluginSettings,
+    /// How Backstage itself divides: with [`Division::Schema`] its plugins ask for one database, and set their search_path.
+    pub backstage_division: Division,
     /// What the names of Backstage's plugin databases begin with.
     pub prefix: Arc<str>,
     /// What the names of plugin schemas begin with.
@@ -114,15 +120,15 @@ impl DatabaseConfig {
     pub fn is_for_extensions(&self, schema: &str) -> bool {
         self.plugins.values().chain([&self.base]).any(|settings| match &settings.place {
             PluginPlace::Postgres(place) => place.extensions.as_deref() == Some(schema),
-            PluginPlace::Elsewhere(_) => false,
+            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => false,
         })
     }
 
-    /// The base connection, unless the base is not on PostgreSQL.
+    /// The base connection, unless the base is not on PostgreSQL or nobody is named who logs in there.
     pub fn base_place(&self) -> Option<&PostgresPlace> {
         match &self.base.place {
             PluginPlace::Postgres(place) => Some(place),
-            PluginPlace::Elsewhere(_) => None,
+            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => None,
         }
     }
 }

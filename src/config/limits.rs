@@ -58,6 +58,52 @@ impl Default for PoolLimits {
     }
 }
 
+/// The pool that Backstage itself makes for a plugin, with Knex's defaults: what stands in front of greenroom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnexPool {
+    /// Its reaper's floor.
+    pub min: u32,
+    /// The most clients of it at once.
+    pub max: u32,
+    /// How long a query waits for a client: the shorter one of `pool.acquireTimeoutMillis` and `acquireConnectionTimeout`.
+    pub acquire_timeout: Duration,
+    /// How long a client may take to log in and to get its first statements answered.
+    pub create_timeout: Duration,
+    /// The longest it waits for a client to close.
+    pub destroy_timeout: Duration,
+    /// An idle client is closed after this long.
+    pub idle_timeout: Duration,
+    /// How often idle clients are looked at.
+    pub reap_interval: Duration,
+    /// The pause before a failed client is tried again.
+    pub create_retry_interval: Duration,
+    /// Whether a failed client is told to the first query at once.
+    pub propagate_create_error: bool,
+}
+
+impl KnexPool {
+    /// Within this a new client must have been served, or Knex reports a full pool.
+    pub fn patience(&self) -> Duration {
+        self.create_timeout.min(self.acquire_timeout)
+    }
+}
+
+impl Default for KnexPool {
+    fn default() -> Self {
+        Self {
+            min: 2,
+            max: 10,
+            acquire_timeout: Duration::from_secs(60),
+            create_timeout: Duration::from_secs(30),
+            destroy_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            reap_interval: Duration::from_secs(1),
+            create_retry_interval: Duration::from_millis(200),
+            propagate_create_error: true,
+        }
+    }
+}
+
 /// Limits in time on what a client does. `None` is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {

@@ -29,7 +29,7 @@ pub use database::{
     Connection, DatabaseConfig, Division, MAX_NAME_BYTES, OtherDatabase, PluginPlace, PluginSettings, PostgresPlace,
     UnknownDatabases, is_plugin_id,
 };
-pub use limits::{PoolLimits, PoolMode, ServerLimits, Timeouts};
+pub use limits::{KnexPool, PoolLimits, PoolMode, ServerLimits, Timeouts};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
 

@@ -3,12 +3,14 @@
 //! A [`RouteTable`] is made once of a configuration and answers every login. It knows names only: what is there, and
 //! whether it must be created, is for others to find out.
 
+mod show;
 mod table;
 mod virtual_databases;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use show::Shown;
 pub use table::{POSTGRES, RouteError, RouteTable};
 pub use virtual_databases::VirtualDatabases;
 

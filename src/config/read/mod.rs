@@ -1,5 +1,6 @@
 //! From the merged tree of values to a [`Config`](super::Config): what each key means, and what is wrong with it.
 
+mod backstage;
 mod check;
 mod database;
 mod endpoint;

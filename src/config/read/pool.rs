@@ -1,9 +1,10 @@
-//! The limits of a plugin, from the most particular setting to the default.
+//! The limits of a plugin, and those of the pool that Backstage makes for it, from the most particular setting to the
+//! default.
 
 use std::time::Duration;
 
 use super::section::Section;
-use crate::config::{PoolLimits, PoolMode};
+use crate::config::{KnexPool, PoolLimits, PoolMode};
 
 const MODES: &[(&str, PoolMode)] = &[("transaction", PoolMode::Transaction), ("session", PoolMode::Session)];
 
@@ -12,12 +13,22 @@ const MODES: &[(&str, PoolMode)] = &[("transaction", PoolMode::Transaction), ("s
 pub(super) enum Layer<'a> {
     /// A `pool` of greenroom's own.
     Own(Section<'a>),
-    /// A `knexConfig.pool` of Backstage. Its acquire timeout is the client's own, not ours: ours must be the shorter
+    /// A `pool` of Backstage's, for Knex. Its acquire timeout is the client's own, not ours: ours must be the shorter
     /// one for its error to be seen.
     Knex(Section<'a>),
 }
 
 impl<'a> Layer<'a> {
+    /// The pool in a section of greenroom's.
+    pub(super) fn own(section: &Section<'a>) -> Self {
+        Self::Own(section.section("pool"))
+    }
+
+    /// The pool in a section of Knex's configuration.
+    pub(super) fn knex(section: &Section<'a>) -> Self {
+        Self::Knex(section.section("pool"))
+    }
+
     fn section(&self) -> &Section<'a> {
         match self {
             Self::Own(section) | Self::Knex(section) => section,
@@ -48,6 +59,29 @@ pub(super) fn limits(layers: &[Layer<'_>]) -> PoolLimits {
         below_min(layers, &limits);
     }
     limits
+}
+
+/// Reads the limits of Backstage's own pool out of the sections that Backstage merges into Knex's configuration, the most
+/// particular one first.
+pub(super) fn knex_pool(sections: &[Section<'_>]) -> KnexPool {
+    let standard = KnexPool::default();
+    let layers: Vec<Layer<'_>> = sections.iter().map(Layer::knex).collect();
+    let acquire = [
+        first(&layers, |section| section.millis("acquireTimeoutMillis")),
+        sections.iter().map(|section| section.millis("acquireConnectionTimeout")).fold(None, Option::or),
+    ];
+    KnexPool {
+        min: first(&layers, |section| section.count("min", 0)).unwrap_or(standard.min),
+        max: first(&layers, |section| section.count("max", 1)).unwrap_or(standard.max),
+        acquire_timeout: acquire.into_iter().flatten().min().unwrap_or(standard.acquire_timeout),
+        create_timeout: millis(&layers, "createTimeoutMillis", standard.create_timeout),
+        destroy_timeout: millis(&layers, "destroyTimeoutMillis", standard.destroy_timeout),
+        idle_timeout: millis(&layers, "idleTimeoutMillis", standard.idle_timeout),
+        reap_interval: millis(&layers, "reapIntervalMillis", standard.reap_interval),
+        create_retry_interval: millis(&layers, "createRetryIntervalMillis", standard.create_retry_interval),
+        propagate_create_error: first(&layers, |section| section.flag("propagateCreateError"))
+            .unwrap_or(standard.propagate_create_error),
+    }
 }
 
 fn millis(layers: &[Layer<'_>], key: &str, standard: Duration) -> Duration {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::{config, errors, with};
 use crate::config::read::keys::{KEYS, Key};
@@ -57,7 +56,7 @@ fn paths(node: &Node, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_sample_has_every_setting_that_is_accepted() {
-    let source = Arc::new(Source { name: "sample".into(), text: whole_sample() });
+    let source = Source::new("sample".into(), &whole_sample());
     let root = parse(source).unwrap();
     let mut found = BTreeSet::new();
     paths(&root.as_map().unwrap()["greenroom"], "", &mut found);

@@ -73,7 +73,8 @@ fn yaml_that_cannot_be_read_is_told_with_its_line() {
 fn what_is_missing_is_told_where_it_should_stand() {
     assert_eq!(
         errors("greenroom: {}\n"),
-        "configuration: backend.database: missing, expected Backstage's own description of its database"
+        "configuration: backend.database: missing, so Backstage keeps everything in better-sqlite3, in memory: nothing to \
+         proxy; expected client: pg and a connection"
     );
     assert_eq!(
         errors("backend:\n  database:\n    client: pg\n    connection: { host: db }\n"),
@@ -343,7 +344,8 @@ fn a_configuration_without_postgresql_has_nothing_to_serve() {
     let text = "backend: { database: { client: better-sqlite3, connection: ':memory:' } }\n";
     assert_eq!(
         errors(text),
-        "configuration:1: backend.database.client: found \"better-sqlite3\", expected pg: nothing here is on PostgreSQL"
+        "configuration:1: backend.database.client: found \"better-sqlite3\", expected pg: nothing here is on PostgreSQL, so \
+         there is nothing to proxy"
     );
 }
 

@@ -33,6 +33,13 @@ pub(in crate::config) struct Origin {
     path: Vec<Step>,
 }
 
+impl Source {
+    /// A file's name and text; a byte order mark is no part of it.
+    pub(in crate::config) fn new(name: String, text: &str) -> Arc<Self> {
+        Arc::new(Self { name, text: text.strip_prefix('\u{feff}').unwrap_or(text).to_owned() })
+    }
+}
+
 impl PartialEq for Origin {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.source, &other.source) && self.path == other.path
@@ -60,9 +67,10 @@ impl Origin {
         &self.source.name
     }
 
-    /// The line, counted from 1; that of the nearest part above when this is not written anywhere.
+    /// The line, counted from 1; that of the nearest part above when this is not written anywhere. What comes out of no file
+    /// has none.
     pub(in crate::config) fn line(&self) -> Option<usize> {
-        line_of(&self.source.text, &self.path)
+        Some(&self.source.text).filter(|text| !text.is_empty()).and_then(|text| line_of(text, &self.path))
     }
 
     /// The path as people write it: `greenroom.listen[1].port`.
@@ -144,6 +152,18 @@ impl Node {
         found.is_some()
     }
 
+    /// The value without the nulls in its mappings, which are as good as absent once all files are merged.
+    pub(in crate::config) fn without_nulls(self) -> Self {
+        let value = match self.value {
+            Value::Map(map) => {
+                let kept = map.into_iter().filter(|(_, node)| !matches!(node.value, Value::Null));
+                Value::Map(kept.map(|(key, node)| (key, node.without_nulls())).collect())
+            }
+            other => other,
+        };
+        Self { value, origin: self.origin }
+    }
+
     /// A text that stands where this value stands.
     pub(in crate::config) fn text_here(&self, text: impl Into<String>) -> Self {
         Self { value: Value::Text(text.into()), origin: self.origin.clone() }
@@ -152,12 +172,45 @@ impl Node {
 
 /// Reads a file's text. An empty file is an empty mapping.
 pub(in crate::config) fn parse(source: Arc<Source>) -> Result<Node, serde_yaml::Error> {
+    let Node { value, origin } = parse_any(source)?;
+    let value = if matches!(value, Value::Null) { Value::Map(Map::new()) } else { value };
+    Ok(Node { value, origin })
+}
+
+/// Reads YAML text, whatever is in it.
+pub(super) fn parse_any(source: Arc<Source>) -> Result<Node, serde_yaml::Error> {
     let value: serde_yaml::Value = serde_yaml::from_str(&source.text)?;
-    let origin = Origin::root(source);
-    Ok(match value {
-        serde_yaml::Value::Null => Node { value: Value::Map(Map::new()), origin },
-        value => node(value, origin),
-    })
+    Ok(node(value, Origin::root(source)))
+}
+
+/// Reads JSON text as JavaScript does: not all of it is YAML, and the last one of equal keys counts.
+pub(super) fn parse_json(text: &str, origin: Origin) -> Result<Node, serde_json::Error> {
+    Ok(json(serde_json::from_str(text)?, origin))
+}
+
+fn json(value: serde_json::Value, origin: Origin) -> Node {
+    let value = match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(flag) => Value::Bool(flag),
+        serde_json::Value::Number(number) => Value::Number(match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => number.as_f64().unwrap_or(f64::NAN).into(),
+        }),
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Array(list) => Value::List(
+            list.into_iter().enumerate().map(|(index, element)| json(element, origin.index(index))).collect(),
+        ),
+        serde_json::Value::Object(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, value)| {
+                    let origin = origin.key(&key);
+                    (key, json(value, origin))
+                })
+                .collect(),
+        ),
+    };
+    Node { value, origin }
 }
 
 fn node(value: serde_yaml::Value, origin: Origin) -> Node {

@@ -51,14 +51,28 @@ pub(super) fn substitute(input: &str, environment: &Environment) -> Substituted 
 /// The value of what stands between the braces, or the name of the variable that has none.
 fn value<'v>(reference: &'v str, environment: &'v Environment) -> Result<&'v str, &'v str> {
     let (name, default) = match reference.split_once(":-") {
-        Some((name, default)) => (name.trim(), Some(default.trim())),
-        None => (reference.trim(), None),
+        Some((name, default)) => (trim(name), Some(trim(default))),
+        None => (trim(reference), None),
     };
-    let found = environment.get(name).map(|value| value.trim());
+    let found = environment.get(name).map(|value| trim(value));
     match default {
         None => found.ok_or(name),
         Some(default) => found.into_iter().chain([default]).find(|value| !value.is_empty()).ok_or(name),
     }
+}
+
+/// Trims what JavaScript trims: a byte order mark as well, a next-line character not.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// Trims the end as JavaScript does.
+pub(super) fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(is_space)
+}
+
+fn is_space(character: char) -> bool {
+    character == '\u{feff}' || (character.is_whitespace() && character != '\u{85}')
 }
 
 #[cfg(test)]
@@ -79,6 +93,12 @@ mod tests {
         assert_eq!(of("${HOST}"), text("db.example"));
         assert_eq!(of("pg://${ HOST }:5432/${HOST}"), text("pg://db.example:5432/db.example"));
         assert_eq!(of("${NAME-x}"), text("dashed"));
+    }
+
+    #[test]
+    fn what_javascript_takes_for_space_is_trimmed() {
+        assert_eq!(trim("\u{feff}\u{a0}a b\u{85}\r\n"), "a b\u{85}");
+        assert_eq!(trim_end(" a\u{2028}\n"), " a");
     }
 
     #[test]

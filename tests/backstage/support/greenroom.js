@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { Child, freePort } from './process.js';
 
 const BUILT = fileURLToPath(new URL('../../../target/debug/greenroom', import.meta.url));
-const PROGRAM = process.env.GREENROOM ?? BUILT;
+/** The program under test. */
+export const PROGRAM = process.env.GREENROOM ?? BUILT;
 
 /** A running greenroom. */
 export class Greenroom {
