@@ -15,7 +15,7 @@ export function padding(number) {
             const [{ id }] = await trx('notes').insert({ text: `note of ${number}` }).returning('id');
             return trx('notes').where({ id }).first('text');
           });
-          await scheduler.scheduleTask({ id: 'note', frequency: { seconds: 10 }, timeout: { minutes: 1 }, fn: async () => void (await work()) });
+          await scheduler.scheduleTask({ id: 'note', frequency: { minutes: 1 }, timeout: { minutes: 1 }, fn: async () => void (await work()) });
           httpRouter.use((_, response, next) => {
             work().then(note => response.json(note), next);
           });

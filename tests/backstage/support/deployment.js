@@ -48,9 +48,9 @@ export class Deployment {
     return deployment;
   }
 
-  /** Starts one more replica of the backend. */
-  async replica(options = {}) {
-    const replica = await Backend.start({ configs: this.#configs(), ...options });
+  /** Starts one more replica of the backend; `configs` are laid over everything else. */
+  async replica({ configs = [], padding } = {}) {
+    const replica = await Backend.start({ configs: [...this.#configs(), ...configs], padding });
     this.#replicas.push(replica);
     return replica;
   }
@@ -125,6 +125,13 @@ export class Deployment {
         return counts;
       },
     };
+  }
+
+  /** The counts of so long a time. */
+  async sampleFor(millis, everyMillis) {
+    const sampling = this.sampleConnections(everyMillis);
+    await sleep(millis);
+    return sampling.stop();
   }
 
   #configs() {

@@ -160,9 +160,7 @@ for (const way of Object.values(WAYS)) {
       promise('an idle backend keeps few connections', async () => {
         await second.down('SIGKILL');
         await eventually(async () => {
-          const counts = deployment.sampleConnections();
-          await sleep(3_000);
-          const most = Math.max(...await counts.stop());
+          const most = Math.max(...await deployment.sampleFor(3_000));
           assert.ok(most <= IDLE_CONNECTIONS, `${most} connections of an idle backend`);
         }, 30_000);
       });
