@@ -42,9 +42,19 @@ export class Greenroom {
 
   #httpPort;
 
+  /** The file that it reads. It is a Backstage's as well: greenroom's own key means nothing to Backstage. */
+  get configFile() {
+    return join(this.#directory, 'app-config.yaml');
+  }
+
+  /** What lies over that file for Backstage alone, and has it come here instead of to PostgreSQL. */
+  get overlay() {
+    return { backend: { database: { connection: { host: '127.0.0.1', port: this.port, ssl: false } } } };
+  }
+
   /** Starts the program, for the first time or again with the same configuration and ports. */
   async up() {
-    this.#child = new Child(PROGRAM, ['serve', '--config', join(this.#directory, 'app-config.yaml')]);
+    this.#child = new Child(PROGRAM, ['serve', '--config', this.configFile]);
     await this.#child.until(async () => this.#get('/readyz'));
   }
 
@@ -89,6 +99,6 @@ export class Greenroom {
 
   #configure(config) {
     // JSON is YAML, and quotes itself.
-    writeFileSync(join(this.#directory, 'app-config.yaml'), JSON.stringify(config), { mode: 0o600 });
+    writeFileSync(this.configFile, JSON.stringify(config), { mode: 0o600 });
   }
 }

@@ -25,12 +25,15 @@ const SETTINGS = {
 export class Postgres {
   #bin = findPrograms();
   #account = unprivilegedAccount();
+  #settings;
   #directory;
   #server;
   #superuser;
 
-  static async start() {
+  /** Starts a server; `settings` are laid over those of the tests. */
+  static async start(settings = {}) {
     const postgres = new Postgres();
+    postgres.#settings = { ...SETTINGS, ...settings };
     postgres.port = await freePort();
     try {
       postgres.#initialise();
@@ -44,7 +47,7 @@ export class Postgres {
 
   /** Starts the server, for the first time or again on the same port. */
   async up() {
-    const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const settings = Object.entries(this.#settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const args = ['-D', join(this.#directory, 'data'), '-p', this.port, ...settings];
     // SIGQUIT is the server's immediate shutdown: SIGKILL would leave its children behind.
     this.#server = new Child(join(this.#bin, 'postgres'), args, { signalAtOnce: 'SIGQUIT', ...this.#account });
