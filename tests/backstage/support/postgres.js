@@ -28,9 +28,12 @@ export class Postgres {
   #directory;
   #server;
   #superuser;
+  #settings;
 
-  static async start() {
+  /** Starts one; `settings` are more of postgresql.conf, by name. */
+  static async start(settings = {}) {
     const postgres = new Postgres();
+    postgres.#settings = { ...SETTINGS, ...settings };
     postgres.port = await freePort();
     try {
       postgres.#initialise();
@@ -44,7 +47,7 @@ export class Postgres {
 
   /** Starts the server, for the first time or again on the same port. */
   async up() {
-    const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const settings = Object.entries(this.#settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const args = ['-D', join(this.#directory, 'data'), '-p', this.port, ...settings];
     // SIGQUIT is the server's immediate shutdown: SIGKILL would leave its children behind.
     this.#server = new Child(join(this.#bin, 'postgres'), args, { signalAtOnce: 'SIGQUIT', ...this.#account });
@@ -65,6 +68,11 @@ export class Postgres {
     } finally {
       rmSync(this.#directory, { recursive: true, force: true });
     }
+  }
+
+  /** The end of its log. */
+  get said() {
+    return this.#server?.said ?? '';
   }
 
   /** Runs SQL as the superuser, directly, and returns the rows. */

@@ -1,0 +1,290 @@
+// Backstage's DatabaseManager: what it creates at a start, and whose data a plugin gets.
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import pg from 'pg';
+
+import { eventually } from '../support/process.js';
+import { startReplica } from '../support/replica.js';
+import { deployments, LAYOUTS, MAX_SERVER_CONNECTIONS, ROLE, SHARED_DATABASE } from '../support/deployment.js';
+
+const here = deployments();
+
+const PLUGINS = [
+  'app', 'auth', 'catalog', 'events', 'kubernetes', 'notifications', 'permission', 'proxy', 'scaffolder', 'search', 'signals',
+  'techdocs', 'user-settings',
+];
+
+/** A table of the same name in each plugin, with a row that tells whose it is. */
+async function use(knexes, ids) {
+  await Promise.all(knexes.map(async (knex, i) => {
+    await knex.schema.createTable('items', table => {
+      table.increments('id');
+      table.text('owner').notNullable();
+    });
+    await knex('items').insert({ owner: ids[i] });
+  }));
+}
+
+async function owners(knexes) {
+  return Promise.all(knexes.map(async knex => knex('items').pluck('owner')));
+}
+
+/** Where the plugins' tables must be. */
+function places(side, ids, { schemaPrefix = '' } = {}) {
+  const place = id => {
+    if (side.hasDatabases) {
+      return `backstage_plugin_${id}/public`;
+    }
+    return `${SHARED_DATABASE}/${schemaPrefix}${id}`;
+  };
+  return ids.map(place).sort();
+}
+
+here.sameOnBothSides('thirteen plugins start on an empty server, and each has its own data after a restart', {}, async side => {
+  const first = await side.backstage().knexes(PLUGINS);
+  await use(first, PLUGINS);
+  assert.deepEqual(await side.placesOf('items'), places(side, PLUGINS));
+  const again = await side.backstage().knexes(PLUGINS);
+  assert.deepEqual(await owners(again), PLUGINS.map(id => [id]));
+  return Promise.all(again.map(async knex => Object.keys(await knex('items').columnInfo())));
+});
+
+here.throughGreenroom('a login that may neither create databases nor connect to postgres is enough', {
+  layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.schemas],
+}, async side => {
+  const knexes = await side.backstage().knexes(PLUGINS);
+  await use(knexes, PLUGINS);
+  const { user, password } = side.config().connection;
+  const direct = new pg.Client({ host: '127.0.0.1', port: here.postgres.port, user, password, database: 'postgres' });
+  await assert.rejects(direct.connect(), { code: '42501' });
+  const rights = await here.postgres.query('select rolcreatedb, rolsuper from pg_roles where rolname = $1', [user]);
+  assert.deepEqual(rights, [{ rolcreatedb: false, rolsuper: false }]);
+  const databases = await here.postgres.query('select datname from pg_database where not datistemplate order by 1');
+  assert.deepEqual(databases, [{ datname: 'postgres' }, { datname: SHARED_DATABASE }]);
+});
+
+here.sameOnBothSides('ids with dashes, capitals and digits stay apart', {}, async side => {
+  const ids = ['user-settings', 'user_settings', 'User-Settings', 'techDocs', 'techdocs', 'oauth2', 'select'];
+  const knexes = await side.backstage().knexes(ids);
+  await use(knexes, ids);
+  assert.deepEqual(await side.placesOf('items'), places(side, ids));
+  return owners(await side.backstage().knexes(ids));
+});
+
+here.sameOnBothSides('a schemaPrefix names the schemas', { backend: { schemaPrefix: 'stage_' } }, async side => {
+  const ids = ['catalog', 'user-settings', 'stage_catalog'];
+  const knexes = await side.backstage().knexes(ids);
+  await use(knexes, ids);
+  assert.deepEqual(await side.placesOf('items'), places(side, ids, { schemaPrefix: 'stage_' }));
+  return owners(await side.backstage().knexes(ids));
+});
+
+here.sameOnBothSides('a prefix of its own names the databases', {
+  backend: { prefix: 'stage_', schemaPrefix: 'stage_' },
+}, async side => {
+  const ids = ['catalog', 'user-settings'];
+  await use(await side.backstage().knexes(ids), ids);
+  const named = id => (side.hasDatabases ? `stage_${id}/public` : `${SHARED_DATABASE}/stage_${id}`);
+  assert.deepEqual(await side.placesOf('items'), ids.map(named).sort());
+  return owners(await side.backstage().knexes(ids));
+});
+
+const OWN_DATABASES = {
+  backend: { plugin: { auth: { connection: { database: 'logins' } }, scaffolder: { connection: { database: 'Tasks of ours' } } } },
+};
+
+here.sameOnBothSides('databases that plugins have of their own are created where databases are created', {
+  ...OWN_DATABASES,
+  layouts: [LAYOUTS.databases],
+}, async side => {
+  const ids = ['auth', 'scaffolder', 'catalog'];
+  await use(await side.backstage().knexes(ids), ids);
+  assert.deepEqual(await side.placesOf('items'), ['Tasks of ours/public', 'backstage_plugin_catalog/public', 'logins/public']);
+  return owners(await side.backstage().knexes(ids));
+});
+
+// Behind greenroom a plugin's own database has its schema in it, as in Backstage's schema mode; Backstage itself creates that
+// schema in the shared database, where it is of no use.
+here.sameOnBothSides('databases that plugins have of their own are used where an operator has made them', {
+  ...OWN_DATABASES,
+  layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.schemas],
+  prepare: async (postgres, { user }) => {
+    await postgres.query(`create database logins owner ${user}`);
+    await postgres.query(`create database "Tasks of ours" owner ${user}`);
+    await postgres.queryIn('logins', `create schema auth authorization ${user}`);
+    await postgres.queryIn('Tasks of ours', `create schema scaffolder authorization ${user}`);
+  },
+}, async side => {
+  const ids = ['auth', 'scaffolder', 'catalog'];
+  await use(await side.backstage().knexes(ids), ids);
+  const expected = side.hasDatabases
+    ? ['Tasks of ours/public', 'backstage_plugin_catalog/public', 'logins/public']
+    : ['Tasks of ours/scaffolder', 'logins/auth', `${SHARED_DATABASE}/catalog`];
+  assert.deepEqual((await side.placesOf('items')).sort(), expected);
+  return owners(await side.backstage().knexes(ids));
+});
+
+here.sameOnBothSides("Backstage's role is the role of its own sessions only, and owns what it creates", {
+  backend: { role: ROLE, knexConfig: { pool: { min: 0, max: 3 } } },
+  prepare: async postgres => postgres.query(`grant create on database ${SHARED_DATABASE} to ${ROLE}`),
+}, async side => {
+  const ids = ['catalog', 'auth', 'search'];
+  const knexes = await side.backstage().knexes(ids);
+  await use(knexes, ids);
+  // The same plugins by an operator's tool that knows of no role, over the same server connections.
+  const plain = await side.backstage({ role: undefined }).knexes(ids);
+  const roles = async knex => (await knex.raw('select current_user as acting, session_user as login')).rows[0];
+  const asked = await Promise.all(Array.from({ length: 60 }, async (_, i) => {
+    const [knex, expected] = i % 2 ? [knexes[i % 3], ROLE] : [plain[i % 3], 'backstage'];
+    const { acting: found, login } = await roles(knex);
+    return { expected, found, login };
+  }));
+  asked.forEach(({ expected, found, login }) => assert.deepEqual([found, login], [expected, 'backstage']));
+  // Nobody in Backstage waits for SET ROLE: connections that open now must have been used before the test closes them.
+  await Promise.all([1, 2, 3].flatMap(() => knexes.map(async knex => knex.raw('select pg_sleep(0.05)'))));
+  return Promise.all(knexes.map(async knex => knex('pg_tables').where({ tablename: 'items' }).distinct('tableowner').pluck('tableowner')));
+});
+
+const PREFIX = 'backstage_plugin_';
+
+/** A plugin of this id has its data, also after a restart. */
+async function isUsedAsItIs(side, id) {
+  await use([await side.backstage().knex(id)], [id]);
+  assert.deepEqual(await side.placesOf('items'), places(side, [id]));
+  return owners([await side.backstage().knex(id)]);
+}
+
+here.sameOnBothSides('a database of 63 bytes is used as it is', {
+  layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.databases],
+}, async side => isUsedAsItIs(side, 'd'.repeat(63 - PREFIX.length)));
+
+// Backstage puts the id into application_name, of which PostgreSQL keeps 63 bytes; only a server can tell what it makes of it.
+here.sameOnBothSides('a schema of 63 bytes is used as it is', {
+  layouts: [LAYOUTS.schemas],
+  mayPin: true,
+}, async side => isUsedAsItIs(side, 's'.repeat(63)));
+
+here.throughGreenroom('a database of 64 bytes is no limit when its schema is short', {
+  layouts: [LAYOUTS.databasesAreSchemas],
+}, async side => assert.deepEqual(await isUsedAsItIs(side, 'd'.repeat(64 - PREFIX.length)), [['d'.repeat(64 - PREFIX.length)]]));
+
+// PostgreSQL cuts a longer name short when it creates, and when a client connects: two plugins would meet in one database.
+here.throughGreenroom('nobody gets into a database of 64 bytes', { layouts: [LAYOUTS.databases] }, async side => {
+  const id = 'd'.repeat(64 - PREFIX.length);
+  const knex = await side.backstage().knex(id);
+  const error = await knex.raw('select 1').then(() => assert.fail('accepted'), e => e);
+  assert.match(error.message, /needs the name "backstage_plugin_d+" of 64 bytes, PostgreSQL keeps 63/);
+});
+
+here.sameOnBothSides('two replicas may start at once on an empty server', { timeout: 90_000 }, async side => {
+  const ids = PLUGINS.slice(0, 8);
+  const config = side.config();
+  const started = await Promise.all([startReplica(config, ids), startReplica(config, ids)]);
+  const expected = ids.map(id => (side.hasDatabases ? 'public' : id));
+  assert.deepEqual(started, [expected, expected]);
+  const knexes = await side.backstage().knexes(ids);
+  await use(knexes, ids);
+  assert.deepEqual(await side.placesOf('items'), places(side, ids));
+  return owners(knexes);
+});
+
+/** Who must be allowed what before Backstage can create a plugin's place, and what PostgreSQL says until then. */
+function withheld(side) {
+  const { user } = side.config().connection;
+  if (side.hasDatabases) {
+    return { take: `alter role ${user} nocreatedb`, give: `alter role ${user} createdb`, says: /permission denied to create database/g };
+  }
+  return {
+    take: `alter database ${SHARED_DATABASE} owner to postgres`,
+    give: `alter database ${SHARED_DATABASE} owner to ${user}`,
+    says: new RegExp(`permission denied for database ${SHARED_DATABASE}`, 'g'),
+  };
+}
+
+const CREATING = { layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.databases] };
+
+here.sameOnBothSides('a creation that is refused is tried three times, then told', CREATING, async side => {
+  const { take, give, says } = withheld(side);
+  await here.postgres.query(take);
+  const backstage = side.backstage();
+  const before = count(here.postgres.said, says);
+  const error = await withoutKeepalive(async () => backstage.knex('catalog').then(() => assert.fail('created'), e => e));
+  assert.match(error.message, /^Failed to connect to the database to make sure that 'backstage_plugin_catalog' exists, /);
+  assert.match(error.message, says);
+  assert.equal(count(here.postgres.said, says) - before, 3);
+  await here.postgres.query(give);
+  const knex = await backstage.knex('auth');
+  return (await knex.raw('select 1 as alive')).rows;
+});
+
+here.sameOnBothSides('a creation that is refused at first succeeds at a later try', CREATING, async side => {
+  const { take, give, says } = withheld(side);
+  await here.postgres.query(take);
+  const before = count(here.postgres.said, says);
+  const starting = side.backstage().knex('catalog');
+  await eventually(() => assert.ok(count(here.postgres.said, says) > before, 'nothing was refused'));
+  await here.postgres.query(give);
+  const knex = await starting;
+  await use([knex], ['catalog']);
+  return owners([knex]);
+});
+
+function count(text, pattern) {
+  return [...text.matchAll(pattern)].length;
+}
+
+// In nature a minute passes between two of a plugin's, and half of one until an idle connection is closed.
+here.sameOnBothSides('what keeps the pools of idle plugins alive holds no server connection in between', {
+  layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.schemas],
+  backend: { knexConfig: { pool: { min: 2, max: 4 } } },
+  settings: { pool: { min: 0, idleTimeoutMillis: 150, reapIntervalMillis: 50 } },
+}, async side => {
+  const backstage = await withKeepalive(1_000, async () => {
+    const started = side.backstage();
+    await started.knexes(PLUGINS);
+    return started;
+  });
+  const knexes = await backstage.knexes(PLUGINS);
+  await Promise.all(knexes.flatMap(knex => [1, 2].map(async () => knex.raw('select pg_sleep(0.05)'))));
+  const asked = knexes.map(() => 0);
+  knexes.forEach((knex, i) => knex.on('query-response', () => {
+    asked[i] += 1;
+  }));
+  const counts = [];
+  while (counts.length < 200 && Math.min(...asked) < 2) {
+    counts.push(await side.serverConnections());
+    await sleep(25);
+  }
+  assert.ok(Math.min(...asked) >= 2, `kept alive so many times: ${asked}`);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  if (side.isDirect) {
+    assert.ok(least >= 2 * PLUGINS.length, `directly, ${least} connections`);
+  } else {
+    assert.ok(least <= 3 && most <= MAX_SERVER_CONNECTIONS, `through greenroom, ${least} to ${most} connections`);
+  }
+  return Promise.all(knexes.map(async knex => (await knex.raw('select 1 as alive')).rows));
+});
+
+/** Does `act` without Backstage's keepalive: of a start that fails it makes a rejection that nobody handles. */
+async function withoutKeepalive(act) {
+  const { NODE_ENV } = process.env;
+  process.env.NODE_ENV = 'test';
+  try {
+    return await act();
+  } finally {
+    process.env.NODE_ENV = NODE_ENV ?? '';
+  }
+}
+
+/** Does `act` while Backstage's timer for its keepalive, a minute otherwise, is set for so many milliseconds. */
+async function withKeepalive(millis, act) {
+  const { setInterval } = globalThis;
+  globalThis.setInterval = (callback, delay, ...rest) => setInterval(callback, delay === 60_000 ? millis : delay, ...rest);
+  try {
+    return await act();
+  } finally {
+    globalThis.setInterval = setInterval;
+  }
+}
