@@ -62,10 +62,10 @@ class Deployments {
    *
    * `act` is given its side and returns what the two are compared by. `backend` are more keys of `backend.database`, for
    * Backstage and greenroom alike; `settings` are more keys of `greenroom`; `prepare` is run on the PostgreSQL before
-   * anything starts. What Backstage does all day must not pin a session to its server, so a test has to say when it does
-   * what may.
+   * anything starts. What Backstage does all day must not pin a session to its server, so a test has to say why it does,
+   * with `pins`: the reasons by plugin.
    */
-  sameOnBothSides(promise, { layouts = Object.values(LAYOUTS), timeout = 60_000, mayPin = false, ...options }, act) {
+  sameOnBothSides(promise, { layouts = Object.values(LAYOUTS), timeout = 60_000, pins = {}, ...options }, act) {
     for (const layout of layouts) {
       test(`${promise}, in ${layout.name}`, { timeout: 2 * timeout }, async t => {
         let expected;
@@ -76,9 +76,7 @@ class Deployments {
           const side = new Side(this.postgres, layout, { settings: options.settings });
           const answer = await this.#on(side, options, async () => {
             const result = await act(side);
-            if (!mayPin) {
-              assert.deepEqual(await side.greenroom.allPins(), {}, 'pins');
-            }
+            assert.deepEqual(await side.greenroom.pinReasons(), pins, 'pins');
             return result;
           });
           assert.ok(expected, 'the direct side failed, there is nothing to compare with');

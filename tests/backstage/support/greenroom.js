@@ -76,11 +76,15 @@ export class Greenroom {
 
   /** Why sessions of a plugin kept their server beyond a transaction, and how often. */
   async pins(plugin) {
-    return (await this.allPins())[plugin] ?? {};
+    return (await this.#allPins())[plugin] ?? {};
   }
 
-  /** The same of all plugins that had any, by their names. */
-  async allPins() {
+  /** Why sessions kept their server, by plugin. */
+  async pinReasons() {
+    return Object.fromEntries(Object.entries(await this.#allPins()).map(([plugin, pins]) => [plugin, Object.keys(pins).sort()]));
+  }
+
+  async #allPins() {
     const pins = {};
     for (const [, labels, count] of (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm)) {
       const [plugin, reason] = ['plugin', 'reason'].map(label => new RegExp(`${label}="([^"]*)"`).exec(labels)[1]);

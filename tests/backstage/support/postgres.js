@@ -19,6 +19,7 @@ const SETTINGS = {
   full_page_writes: 'off',
   synchronous_commit: 'off',
   autovacuum: 'off',
+  log_checkpoints: 'off',
 };
 
 /** A PostgreSQL server of its own cluster and port. */
