@@ -155,6 +155,14 @@ class Side {
     return this.isDirect ? this.postgres.port : this.greenroom.port;
   }
 
+  /** What an operator's tool connects to a plugin's data by, as Backstage's guide writes it. */
+  url(id, { password = LOGIN.password } = {}) {
+    const inSchema = this.layout.mode === 'schema';
+    const database = inSchema ? SHARED_DATABASE : `backstage_plugin_${id}`;
+    const options = inSchema ? `?options=${encodeURIComponent(`-c search_path="${id}"`)}` : '';
+    return `postgresql://${LOGIN.user}:${encodeURIComponent(password)}@127.0.0.1:${this.port}/${database}${options}`;
+  }
+
   /** A replica of a Backstage; `more` are keys of its `backend.database` that greenroom does not know of. */
   backstage(more) {
     const backstage = new Backstage(this.config(more));
