@@ -3,6 +3,16 @@
 import { DatabaseManager } from '@backstage/backend-defaults/database';
 import { ConfigReader } from '@backstage/config';
 
+// Backstage leaves timers of a minute behind when it ends; they must not keep a test's process.
+for (const name of ['setTimeout', 'setInterval']) {
+  const set = globalThis[name];
+  const wrapped = (callback, millis, ...args) => {
+    const timer = set(callback, millis, ...args);
+    return millis >= 60_000 ? timer.unref() : timer;
+  };
+  globalThis[name] = Object.defineProperties(wrapped, Object.getOwnPropertyDescriptors(set));
+}
+
 /** Backstage's log, which nobody reads. */
 export const logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger };
 

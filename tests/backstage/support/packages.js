@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 
 const require = createRequire(import.meta.url);
 
-const inPackage = (name, ...path) => join(dirname(require.resolve(`${name}/package.json`)), ...path);
+/** A path within an installed package. */
+export const inPackage = (name, ...path) => join(dirname(require.resolve(`${name}/package.json`)), ...path);
 
 /** Options of `knex.migrate` for what each plugin has of its own. */
 export const MIGRATIONS = {
