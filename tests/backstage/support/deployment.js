@@ -9,6 +9,7 @@ import pg from 'pg';
 import { Backstage } from './backstage.js';
 import { Greenroom } from './greenroom.js';
 import { Postgres } from './postgres.js';
+import { Sampler } from './sampler.js';
 
 const LOGIN = { user: 'backstage', password: 'the login of all plugins' };
 
@@ -180,7 +181,12 @@ class Side {
     return places;
   }
 
-  /** How many connections PostgreSQL counts for the plugins' login now. */
+  /** Begins to count the connections that PostgreSQL has of the plugins' login. */
+  async sampler() {
+    return Sampler.start(this.postgres.superuser, LOGIN.user);
+  }
+
+  /** How many they are now. */
   async serverConnections() {
     const sql = `select count(*)::int as count from pg_stat_activity where usename = '${LOGIN.user}'`;
     return (await this.postgres.query(sql))[0].count;

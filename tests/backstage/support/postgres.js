@@ -76,6 +76,11 @@ export class Postgres {
     return this.#server?.said ?? '';
   }
 
+  /** How the superuser connects. */
+  get superuser() {
+    return { host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER };
+  }
+
   /** Runs SQL as the superuser, directly, and returns the rows. */
   async query(sql, values) {
     const client = await this.#asSuperuser();
@@ -84,7 +89,7 @@ export class Postgres {
 
   /** Runs SQL as the superuser in one database. */
   async queryIn(database, sql) {
-    const client = new pg.Client({ host: '127.0.0.1', port: this.port, database, ...SUPERUSER });
+    const client = new pg.Client({ ...this.superuser, database });
     await client.connect();
     try {
       return (await client.query(sql)).rows;
@@ -95,7 +100,7 @@ export class Postgres {
 
   async #asSuperuser() {
     if (!this.#superuser) {
-      const client = new pg.Client({ host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER });
+      const client = new pg.Client(this.superuser);
       client.on('error', () => {});
       await client.connect();
       this.#superuser = client;
