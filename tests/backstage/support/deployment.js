@@ -174,11 +174,16 @@ class Side {
   /** Where the tables of a name are, as PostgreSQL itself has it: `database/schema`. */
   async placesOf(table) {
     const places = [];
-    for (const { datname } of await this.postgres.query('select datname from pg_database where not datistemplate order by 1')) {
+    for (const datname of await this.#databases()) {
       const sql = `select schemaname from pg_tables where tablename = '${table}' order by 1`;
       places.push(...(await this.postgres.queryIn(datname, sql)).map(({ schemaname }) => `${datname}/${schemaname}`));
     }
     return places;
+  }
+
+  async #databases() {
+    const rows = await this.postgres.query('select datname from pg_database where not datistemplate order by 1');
+    return rows.map(({ datname }) => datname);
   }
 
   /** Begins to count the connections that PostgreSQL has of the plugins' login. */
@@ -218,13 +223,12 @@ class Side {
     for (const role of [user, ROLE]) {
       await this.postgres.query(`alter role ${role} ${creates ? 'createdb' : 'nocreatedb'}`);
     }
-    const usesPostgres = creates || this.isDirect;
-    await this.postgres.query(`${usesPostgres ? 'grant' : 'revoke'} connect on database postgres ${usesPostgres ? 'to' : 'from'} ${user}`);
+    const [verb, preposition] = creates || this.isDirect ? ['grant', 'to'] : ['revoke', 'from'];
+    await this.postgres.query(`${verb} connect on database postgres ${preposition} ${user}`);
   }
 
   async #dropDatabases() {
-    const databases = await this.postgres.query("select datname from pg_database where not datistemplate and datname <> 'postgres'");
-    for (const { datname } of databases) {
+    for (const datname of (await this.#databases()).filter(name => name !== 'postgres')) {
       await this.postgres.query(`drop database ${pg.escapeIdentifier(datname)} with (force)`);
     }
   }

@@ -1,46 +1,13 @@
-// Backstage's DatabaseManager: what it creates at a start, and whose data a plugin gets.
+// Backstage's DatabaseManager: where it puts plugins of any name, and who gets which.
 
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import pg from 'pg';
 
-import { eventually } from '../support/process.js';
-import { startReplica } from '../support/replica.js';
-import { deployments, LAYOUTS, MAX_SERVER_CONNECTIONS, ROLE, SHARED_DATABASE } from '../support/deployment.js';
+import { deployments, LAYOUTS, ROLE, SHARED_DATABASE } from '../support/deployment.js';
+import { owners, places, PLUGINS, use } from '../support/items.js';
 
 const here = deployments();
-
-const PLUGINS = [
-  'app', 'auth', 'catalog', 'events', 'kubernetes', 'notifications', 'permission', 'proxy', 'scaffolder', 'search', 'signals',
-  'techdocs', 'user-settings',
-];
-
-/** A table of the same name in each plugin, with a row that tells whose it is. */
-async function use(knexes, ids) {
-  await Promise.all(knexes.map(async (knex, i) => {
-    await knex.schema.createTable('items', table => {
-      table.increments('id');
-      table.text('owner').notNullable();
-    });
-    await knex('items').insert({ owner: ids[i] });
-  }));
-}
-
-async function owners(knexes) {
-  return Promise.all(knexes.map(async knex => knex('items').pluck('owner')));
-}
-
-/** Where the plugins' tables must be. */
-function places(side, ids, { schemaPrefix = '' } = {}) {
-  const place = id => {
-    if (side.hasDatabases) {
-      return `backstage_plugin_${id}/public`;
-    }
-    return `${SHARED_DATABASE}/${schemaPrefix}${id}`;
-  };
-  return ids.map(place).sort();
-}
 
 here.sameOnBothSides('thirteen plugins start on an empty server, and each has its own data after a restart', {}, async side => {
   const first = await side.backstage().knexes(PLUGINS);
@@ -144,7 +111,8 @@ here.sameOnBothSides("Backstage's role is the role of its own sessions only, and
   asked.forEach(({ expected, found, login }) => assert.deepEqual([found, login], [expected, 'backstage']));
   // Nobody in Backstage waits for SET ROLE: connections that open now must have been used before the test closes them.
   await Promise.all([1, 2, 3].flatMap(() => knexes.map(async knex => knex.raw('select pg_sleep(0.05)'))));
-  return Promise.all(knexes.map(async knex => knex('pg_tables').where({ tablename: 'items' }).distinct('tableowner').pluck('tableowner')));
+  const ownerOf = knex => knex('pg_tables').where({ tablename: 'items' }).distinct('tableowner').pluck('tableowner');
+  return Promise.all(knexes.map(async knex => ownerOf(knex)));
 });
 
 const PREFIX = 'backstage_plugin_';
@@ -168,7 +136,10 @@ here.sameOnBothSides('a schema of 63 bytes is used as it is', {
 
 here.throughGreenroom('a database of 64 bytes is no limit when its schema is short', {
   layouts: [LAYOUTS.databasesAreSchemas],
-}, async side => assert.deepEqual(await isUsedAsItIs(side, 'd'.repeat(64 - PREFIX.length)), [['d'.repeat(64 - PREFIX.length)]]));
+}, async side => {
+  const id = 'd'.repeat(64 - PREFIX.length);
+  assert.deepEqual(await isUsedAsItIs(side, id), [[id]]);
+});
 
 // PostgreSQL cuts a longer name short when it creates, and when a client connects: two plugins would meet in one database.
 here.throughGreenroom('nobody gets into a database of 64 bytes', { layouts: [LAYOUTS.databases] }, async side => {
@@ -177,114 +148,3 @@ here.throughGreenroom('nobody gets into a database of 64 bytes', { layouts: [LAY
   const error = await knex.raw('select 1').then(() => assert.fail('accepted'), e => e);
   assert.match(error.message, /needs the name "backstage_plugin_d+" of 64 bytes, PostgreSQL keeps 63/);
 });
-
-here.sameOnBothSides('two replicas may start at once on an empty server', { timeout: 90_000 }, async side => {
-  const ids = PLUGINS.slice(0, 8);
-  const config = side.config();
-  const started = await Promise.all([startReplica(config, ids), startReplica(config, ids)]);
-  const expected = ids.map(id => (side.hasDatabases ? 'public' : id));
-  assert.deepEqual(started, [expected, expected]);
-  const knexes = await side.backstage().knexes(ids);
-  await use(knexes, ids);
-  assert.deepEqual(await side.placesOf('items'), places(side, ids));
-  return owners(knexes);
-});
-
-/** Who must be allowed what before Backstage can create a plugin's place, and what PostgreSQL says until then. */
-function withheld(side) {
-  const { user } = side.config().connection;
-  if (side.hasDatabases) {
-    return { take: `alter role ${user} nocreatedb`, give: `alter role ${user} createdb`, says: /permission denied to create database/g };
-  }
-  return {
-    take: `alter database ${SHARED_DATABASE} owner to postgres`,
-    give: `alter database ${SHARED_DATABASE} owner to ${user}`,
-    says: new RegExp(`permission denied for database ${SHARED_DATABASE}`, 'g'),
-  };
-}
-
-const CREATING = { layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.databases] };
-
-here.sameOnBothSides('a creation that is refused is tried three times, then told', CREATING, async side => {
-  const { take, give, says } = withheld(side);
-  await here.postgres.query(take);
-  const backstage = side.backstage();
-  const before = count(here.postgres.said, says);
-  const error = await withoutKeepalive(async () => backstage.knex('catalog').then(() => assert.fail('created'), e => e));
-  assert.match(error.message, /^Failed to connect to the database to make sure that 'backstage_plugin_catalog' exists, /);
-  assert.match(error.message, says);
-  assert.equal(count(here.postgres.said, says) - before, 3);
-  await here.postgres.query(give);
-  const knex = await backstage.knex('auth');
-  return (await knex.raw('select 1 as alive')).rows;
-});
-
-here.sameOnBothSides('a creation that is refused at first succeeds at a later try', CREATING, async side => {
-  const { take, give, says } = withheld(side);
-  await here.postgres.query(take);
-  const before = count(here.postgres.said, says);
-  const starting = side.backstage().knex('catalog');
-  await eventually(() => assert.ok(count(here.postgres.said, says) > before, 'nothing was refused'));
-  await here.postgres.query(give);
-  const knex = await starting;
-  await use([knex], ['catalog']);
-  return owners([knex]);
-});
-
-function count(text, pattern) {
-  return [...text.matchAll(pattern)].length;
-}
-
-// In nature a minute passes between two of a plugin's, and half of one until an idle connection is closed.
-here.sameOnBothSides('what keeps the pools of idle plugins alive holds no server connection in between', {
-  layouts: [LAYOUTS.databasesAreSchemas, LAYOUTS.schemas],
-  backend: { knexConfig: { pool: { min: 2, max: 4 } } },
-  settings: { pool: { min: 0, idleTimeoutMillis: 150, reapIntervalMillis: 50 } },
-}, async side => {
-  const backstage = await withKeepalive(1_000, async () => {
-    const started = side.backstage();
-    await started.knexes(PLUGINS);
-    return started;
-  });
-  const knexes = await backstage.knexes(PLUGINS);
-  await Promise.all(knexes.flatMap(knex => [1, 2].map(async () => knex.raw('select pg_sleep(0.05)'))));
-  const asked = knexes.map(() => 0);
-  knexes.forEach((knex, i) => knex.on('query-response', () => {
-    asked[i] += 1;
-  }));
-  const counts = [];
-  while (counts.length < 200 && Math.min(...asked) < 2) {
-    counts.push(await side.serverConnections());
-    await sleep(25);
-  }
-  assert.ok(Math.min(...asked) >= 2, `kept alive so many times: ${asked}`);
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  if (side.isDirect) {
-    assert.ok(least >= 2 * PLUGINS.length, `directly, ${least} connections`);
-  } else {
-    assert.ok(least <= 3 && most <= MAX_SERVER_CONNECTIONS, `through greenroom, ${least} to ${most} connections`);
-  }
-  return Promise.all(knexes.map(async knex => (await knex.raw('select 1 as alive')).rows));
-});
-
-/** Does `act` without Backstage's keepalive: of a start that fails it makes a rejection that nobody handles. */
-async function withoutKeepalive(act) {
-  const { NODE_ENV } = process.env;
-  process.env.NODE_ENV = 'test';
-  try {
-    return await act();
-  } finally {
-    process.env.NODE_ENV = NODE_ENV ?? '';
-  }
-}
-
-/** Does `act` while Backstage's timer for its keepalive, a minute otherwise, is set for so many milliseconds. */
-async function withKeepalive(millis, act) {
-  const { setInterval } = globalThis;
-  globalThis.setInterval = (callback, delay, ...rest) => setInterval(callback, delay === 60_000 ? millis : delay, ...rest);
-  try {
-    return await act();
-  } finally {
-    globalThis.setInterval = setInterval;
-  }
-}

@@ -18,8 +18,9 @@ async function knexCli(command, url, directory) {
   const options = ['--client', 'pg', '--connection', url, '--migrations-directory', directory];
   // What a shell has set for other servers is not meant for this one.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PG')));
+  const args = [CLI, ...command, ...options];
   return new Promise(resolve => {
-    execFile(process.execPath, [CLI, ...command, ...options], { timeout: 30_000, env: { ...env, NO_COLOR: '1' } }, (error, stdout, stderr) => {
+    execFile(process.execPath, args, { timeout: 30_000, env: { ...env, NO_COLOR: '1' } }, (error, stdout, stderr) => {
       resolve({ command: command.join(' '), code: error ? error.code : 0, stdout, stderr });
     });
   });
@@ -69,7 +70,8 @@ here.sameOnBothSides('the catalog is rolled back by hand, indexes that are built
 }, async side => {
   const knex = await side.backstage().knex('catalog');
   await knex.migrate.latest(MIGRATIONS.catalog);
-  const seen = await run(side, 'catalog', ['migrate:down', 'migrate:currentVersion', 'migrate:rollback --all', 'migrate:status', 'migrate:latest']);
+  const commands = ['migrate:down', 'migrate:currentVersion', 'migrate:rollback --all', 'migrate:status', 'migrate:latest'];
+  const seen = await run(side, 'catalog', commands);
   seen.forEach(({ command, code, stderr }) => assert.equal(code, 0, `${command}: ${stderr}`));
   return [seen, await inventory(knex)];
 });

@@ -53,7 +53,8 @@ async function load(side, { plugins, workers, rounds }) {
   } finally {
     counts = await sampler.stop();
   }
-  const kept = await Promise.all(knexes.map(async knex => knex('items').select('owner').count({ n: '*' }).sum({ sum: 'value' }).groupBy('owner')));
+  const summed = knex => knex('items').select('owner').count({ n: '*' }).sum({ sum: 'value' }).groupBy('owner');
+  const kept = await Promise.all(knexes.map(async knex => summed(knex)));
   const n = workers * rounds;
   assert.deepEqual(kept, ids.map(owner => [{ owner, n: String(n), sum: String(2 * n) }]));
 
