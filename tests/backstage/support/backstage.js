@@ -1,7 +1,11 @@
 // A Backstage backend, as far as its database goes: the real DatabaseManager, which plugins get their Knex from.
 
+import assert from 'node:assert/strict';
+
 import { DatabaseManager } from '@backstage/backend-defaults/database';
 import { ConfigReader } from '@backstage/config';
+
+import { eventually } from './process.js';
 
 // Backstage leaves timers of a minute behind when it ends; they must not keep a test's process.
 for (const name of ['setTimeout', 'setInterval']) {
@@ -48,8 +52,22 @@ export class Backstage {
     return Promise.all(ids.map(async id => this.knex(id)));
   }
 
+  /**
+   * Waits until every connection that is being opened is, with what Backstage does to it first: nobody there waits for its
+   * SET ROLE, and an end before the answer would be nobody's error.
+   */
+  async #settle() {
+    await Promise.allSettled([...this.#knexes].map(async ({ client }) => {
+      await eventually(() => assert.equal(client.pool.numPendingCreates(), 0));
+      const connections = await Promise.all(Array.from({ length: client.pool.numFree() }, async () => client.acquireConnection()));
+      await Promise.allSettled(connections.map(async connection => connection.query('select 1')));
+      connections.forEach(connection => client.releaseConnection(connection));
+    }));
+  }
+
   /** Ends it. Backstage's own shutdown stops its timers, but leaves its pools open; they would keep the test running. */
   async close() {
+    await this.#settle();
     await Promise.allSettled(this.#shutdown.splice(0).map(async hook => hook()));
     await Promise.allSettled([...this.#knexes].map(async knex => knex.destroy()));
   }
