@@ -7,7 +7,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Deployment, WAYS } from '../support/deployment.js';
+import { Deployment, WAYS } from '../support/installation.js';
 import { Load } from '../support/load.js';
 import { eventually } from '../support/process.js';
 

@@ -1,168 +1,235 @@
-// A Backstage with everything it stands on: PostgreSQL, with a login that may do what it needs and no more, a greenroom in
-// front of it or none, and one or two replicas of the backend.
+// Where a whole Backstage meets its PostgreSQL: the three layouts, directly and through greenroom, each on a server of no
+// database.
 
-import { setTimeout as sleep } from 'node:timers/promises';
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
 
-import { Backend } from './backend.js';
+import pg from 'pg';
+
+import { Backstage } from './backstage.js';
 import { Greenroom } from './greenroom.js';
 import { Postgres } from './postgres.js';
+import { Sampler } from './sampler.js';
 
 const LOGIN = { user: 'backstage', password: 'the login of all plugins' };
-const SHARED_DATABASE = 'backstage';
 
-/** The ceiling of greenroom's server connections. */
+/** The one database there is: Backstage's own in schema mode, and greenroom's for all schemas. */
+export const SHARED_DATABASE = 'shared';
+
+/** The role that a Backstage with `backend.database.role` acts as. */
+export const ROLE = 'backstage_owner';
+
+/** The ceiling of server connections. */
 export const MAX_SERVER_CONNECTIONS = 12;
 
-/** How a Backstage may reach its databases, and what its login then needs. */
-export const WAYS = {
-  direct: { name: 'directly', division: undefined },
-  schemas: { name: 'through greenroom, as schemas of one database', division: 'schema' },
-  databases: { name: 'through greenroom, as databases', division: 'database' },
+/** How Backstage believes that plugins are kept apart, and how they really are behind greenroom. */
+export const LAYOUTS = {
+  databasesAreSchemas: { name: 'database mode over schemas', mode: 'database', division: 'schema' },
+  databases: { name: 'database mode over databases', mode: 'database', division: 'database' },
+  schemas: { name: 'schema mode over schemas', mode: 'schema', division: 'schema' },
 };
 
-/** PostgreSQL, greenroom and the replicas of a backend. */
-export class Deployment {
-  #division;
-  #replicas = [];
+/** Declares the hooks that start and end the PostgreSQL for the tests of a file. */
+export function deployments(postgresSettings) {
+  const here = new Deployments(postgresSettings);
+  before(async () => here.open(), { timeout: 120_000 });
+  after(async () => here.close(), { timeout: 120_000 });
+  return here;
+}
 
-  /** Starts PostgreSQL and greenroom, with nothing in them; `settings` are greenroom's own, by name. */
-  static async open({ division, settings, postgres }) {
-    const deployment = new Deployment();
-    deployment.#division = division;
-    try {
-      deployment.postgres = await Postgres.start(postgres);
-      await deployment.#allow();
-      if (division) {
-        deployment.greenroom = await Greenroom.start({
-          postgres: deployment.postgres,
-          login: LOGIN,
-          database: SHARED_DATABASE,
-          maxServerConnections: MAX_SERVER_CONNECTIONS,
-          settings: { division, ...settings },
-        });
-      }
-    } catch (error) {
-      await deployment.close();
-      throw error;
-    }
-    return deployment;
+class Deployments {
+  #settings;
+
+  constructor(settings) {
+    this.#settings = settings;
   }
 
-  /** Starts one more replica of the backend; `configs` are laid over everything else. */
-  async replica({ configs = [], padding } = {}) {
-    const replica = await Backend.start({ configs: [...this.#configs(), ...configs], padding });
-    this.#replicas.push(replica);
-    return replica;
+  async open() {
+    this.postgres = await Postgres.start(this.#settings);
+    const { user, password } = LOGIN;
+    await this.postgres.query(`create role ${user} login password '${password}' nocreaterole nosuperuser`);
+    await this.postgres.query(`create role ${ROLE} role ${user}`);
+    await this.postgres.query('revoke connect on database postgres from public');
   }
 
   async close() {
-    try {
-      await Promise.all(this.#replicas.map(async replica => replica.stop()));
-    } finally {
-      try {
-        await this.greenroom?.stop();
-      } finally {
-        await this.postgres?.stop();
-      }
+    // A test that ran out of time may wait for ever; its file must not.
+    setTimeout(() => process.exit(1), 60_000).unref();
+    await this.postgres?.stop();
+  }
+
+  /**
+   * A test for each layout that does the same directly and through greenroom, and wants the same answers.
+   *
+   * `act` is given its side and returns what the two are compared by. `backend` are more keys of `backend.database`, for
+   * Backstage and greenroom alike; `settings` are more keys of `greenroom`; `prepare` is run on the PostgreSQL before
+   * anything starts. What Backstage does all day must not pin a session to its server, so a test has to say why it does,
+   * with `pins`: the reasons by plugin.
+   */
+  sameOnBothSides(promise, { layouts = Object.values(LAYOUTS), timeout = 60_000, pins = {}, ...options }, act) {
+    for (const layout of layouts) {
+      test(`${promise}, in ${layout.name}`, { timeout: 2 * timeout }, async t => {
+        let expected;
+        await t.test('directly', { timeout }, async () => {
+          expected = { answer: await this.#on(new Side(this.postgres, layout), options, act) };
+        });
+        await t.test('through greenroom', { timeout }, async () => {
+          const side = new Side(this.postgres, layout, { settings: options.settings });
+          const answer = await this.#on(side, options, async () => {
+            const result = await act(side);
+            assert.deepEqual(await side.greenroom.pinReasons(), pins, 'pins');
+            return result;
+          });
+          assert.ok(expected, 'the direct side failed, there is nothing to compare with');
+          assert.deepEqual(answer, expected.answer);
+        });
+      });
     }
   }
 
-  /** Does `act`; when it fails, its message ends with what greenroom and the replicas logged last. */
-  async explaining(act) {
+  /** A test of what only greenroom does, for each layout. */
+  throughGreenroom(promise, { layouts = Object.values(LAYOUTS), timeout = 60_000, ...options }, act) {
+    for (const layout of layouts) {
+      test(`${promise}, in ${layout.name}`, { timeout }, async () => {
+        const side = new Side(this.postgres, layout, { settings: options.settings });
+        await this.#on(side, options, act);
+      });
+    }
+  }
+
+  async #on(side, { backend = {}, prepare }, act) {
+    await side.open(backend, prepare);
     try {
-      return await act();
+      return await act(side);
+    } finally {
+      await side.close();
+    }
+  }
+}
+
+/** One layout on one side, from an empty server to what a test made of it. */
+class Side {
+  #greenroomSettings;
+  #backend;
+  #closers = [];
+
+  constructor(postgres, layout, greenroom) {
+    this.postgres = postgres;
+    this.layout = layout;
+    this.isDirect = greenroom === undefined;
+    this.#greenroomSettings = greenroom?.settings ?? {};
+  }
+
+  async open(backend, prepare) {
+    this.#backend = { pluginDivisionMode: this.layout.mode, ...backend };
+    try {
+      await this.#makeRights();
+      await prepare?.(this.postgres, LOGIN);
+      if (!this.isDirect) {
+        this.greenroom = await Greenroom.start({
+          postgres: this.postgres,
+          login: LOGIN,
+          database: SHARED_DATABASE,
+          maxServerConnections: MAX_SERVER_CONNECTIONS,
+          backstage: this.#backend,
+          settings: { division: this.layout.division, ...this.#greenroomSettings },
+        });
+      }
     } catch (error) {
-      const parts = [...this.#replicas.map((replica, i) => [`replica ${i + 1}`, replica]), ['greenroom', this.greenroom]];
-      const said = parts.map(([name, part]) => `--- ${name} said:\n${part?.said.slice(-8_192) ?? 'nothing'}`);
-      error.message = [error.message, ...said].join('\n');
+      await this.close();
       throw error;
     }
   }
 
-  /** What each plugin has made of its place in PostgreSQL, by the plugin's id. */
-  async inventory() {
-    const inventory = {};
-    for (const id of await this.#plugins()) {
-      const ask = async sql => this.#inPlaceOf(id, sql);
-      const names = rows => rows.map(row => Object.values(row)[0]);
-      const tables = names(await ask('select tablename from pg_tables where schemaname = $schema order by 1'));
-      const indexes = names(await ask('select indexname from pg_indexes where schemaname = $schema order by 1'));
-      const columns = names(await ask(`select concat_ws(' ', table_name, column_name, udt_name, is_nullable)
-        from information_schema.columns where table_schema = $schema order by 1`));
-      const migrations = {};
-      const locked = [];
-      for (const table of tables.filter(name => name.endsWith('knex_migrations'))) {
-        migrations[table] = names(await ask(`select name from $place."${table}" order by name`));
-        locked.push(...names(await ask(`select is_locked from $place."${table}_lock"`)));
-      }
-      inventory[id] = { tables, indexes, columns, migrations, locked };
+  /** Whether plugins are really databases; else they are schemas of the shared one. */
+  get hasDatabases() {
+    return (this.isDirect ? this.layout.mode : this.layout.division) === 'database';
+  }
+
+  /** `backend.database` as this side's Backstage has it: greenroom's overlay changes the port. */
+  config(more = {}) {
+    const connection = { host: '127.0.0.1', port: this.port, ...LOGIN, database: SHARED_DATABASE };
+    return { client: 'pg', connection, ...this.#backend, ...more };
+  }
+
+  get port() {
+    return this.isDirect ? this.postgres.port : this.greenroom.port;
+  }
+
+  /** What an operator's tool connects to a plugin's data by, as Backstage's guide writes it. */
+  url(id, { password = LOGIN.password } = {}) {
+    const inSchema = this.layout.mode === 'schema';
+    const database = inSchema ? SHARED_DATABASE : `backstage_plugin_${id}`;
+    const options = inSchema ? `?options=${encodeURIComponent(`-c search_path="${id}"`)}` : '';
+    return `postgresql://${LOGIN.user}:${encodeURIComponent(password)}@127.0.0.1:${this.port}/${database}${options}`;
+  }
+
+  /** A replica of a Backstage; `more` are keys of its `backend.database` that greenroom does not know of. */
+  backstage(more) {
+    const backstage = new Backstage(this.config(more));
+    this.onClose(() => backstage.close());
+    return backstage;
+  }
+
+  /** Where the tables of a name are, as PostgreSQL itself has it: `database/schema`. */
+  async placesOf(table) {
+    const places = [];
+    for (const datname of await this.#databases()) {
+      const sql = `select schemaname from pg_tables where tablename = '${table}' order by 1`;
+      places.push(...(await this.postgres.queryIn(datname, sql)).map(({ schemaname }) => `${datname}/${schemaname}`));
     }
-    return inventory;
+    return places;
   }
 
-  /** Connections of Backstage's login, as PostgreSQL counts them; `state` is the beginning of their state. */
-  async connections(state = '') {
-    const sql = 'select count(*)::int as count from pg_stat_activity where usename = $1 and coalesce(state, $2) like $3';
-    return (await this.postgres.query(sql, [LOGIN.user, '', `${state}%`]))[0].count;
+  async #databases() {
+    const rows = await this.postgres.query('select datname from pg_database where not datistemplate order by 1');
+    return rows.map(({ datname }) => datname);
   }
 
-  /** Counts those connections over and over until it is told to stop, and returns all counts. */
-  sampleConnections(everyMillis = 20) {
-    const counts = [];
-    let stopped = false;
-    const sampling = (async () => {
-      while (!stopped) {
-        // A PostgreSQL that is being started again has none to count.
-        await this.connections().then(count => counts.push(count), () => {});
-        await sleep(everyMillis);
-      }
-    })();
-    return {
-      counts,
-      async stop() {
-        stopped = true;
-        await sampling;
-        return counts;
-      },
-    };
+  /** Begins to count the connections that PostgreSQL has of the plugins' login. */
+  async sampler() {
+    return Sampler.start(this.postgres.superuser, LOGIN.user);
   }
 
-  /** The counts of so long a time. */
-  async sampleFor(millis, everyMillis) {
-    const sampling = this.sampleConnections(everyMillis);
-    await sleep(millis);
-    return sampling.stop();
+  /** How many they are now. */
+  async serverConnections() {
+    const sql = `select count(*)::int as count from pg_stat_activity where usename = '${LOGIN.user}'`;
+    return (await this.postgres.query(sql))[0].count;
   }
 
-  #configs() {
-    if (this.greenroom) {
-      return [this.greenroom.configFile, this.greenroom.overlay];
-    }
-    return [{ backend: { database: { client: 'pg', connection: { host: '127.0.0.1', port: this.postgres.port, ...LOGIN } } } }];
+  /** Has `close` called when the test is over. */
+  onClose(close) {
+    this.#closers.push(close);
   }
 
-  /** Makes the login: where plugins are schemas it owns one empty database, and may neither create nor see another. */
-  async #allow() {
-    const { user, password } = LOGIN;
-    const createDatabases = this.#division === 'schema' ? 'nocreatedb' : 'createdb';
-    await this.postgres.query(`create role ${user} login password '${password}' ${createDatabases} nocreaterole nosuperuser`);
-    if (this.#division === 'schema') {
-      await this.postgres.query(`create database ${SHARED_DATABASE} owner ${user}`);
-      await this.postgres.query('revoke connect on database postgres from public');
+  async close() {
+    await Promise.allSettled(this.#closers.splice(0).map(async close => close()));
+    try {
+      await this.greenroom?.stop();
+    } finally {
+      await this.#dropDatabases();
     }
   }
 
-  /** The plugins that have a place of their own. */
-  async #plugins() {
-    const rows = this.#division === 'schema'
-      ? await this.postgres.queryIn(SHARED_DATABASE, "select nspname as id from pg_namespace where nspname !~ '^(pg_|information_schema$|public$)'")
-      : await this.postgres.query("select substr(datname, 18) as id from pg_database where datname like 'backstage\\_plugin\\_%'");
-    return rows.map(({ id }) => id).sort();
+  /**
+   * Gives the login what this side needs and no more. Where plugins are schemas behind greenroom, that is the shared
+   * database and nothing else: it may not create databases, nor connect to `postgres`.
+   */
+  async #makeRights() {
+    const { user } = LOGIN;
+    await this.#dropDatabases();
+    await this.postgres.query(`create database ${SHARED_DATABASE} owner ${user}`);
+    const creates = this.hasDatabases;
+    for (const role of [user, ROLE]) {
+      await this.postgres.query(`alter role ${role} ${creates ? 'createdb' : 'nocreatedb'}`);
+    }
+    const [verb, preposition] = creates || this.isDirect ? ['grant', 'to'] : ['revoke', 'from'];
+    await this.postgres.query(`${verb} connect on database postgres ${preposition} ${user}`);
   }
 
-  /** Asks in a plugin's place: its schema of the shared database, or what its own database has in `public`. */
-  async #inPlaceOf(id, sql) {
-    const [database, schema] = this.#division === 'schema' ? [SHARED_DATABASE, id] : [`backstage_plugin_${id}`, 'public'];
-    return this.postgres.queryIn(database, sql.replaceAll('$schema', `'${schema}'`).replaceAll('$place', `"${schema}"`));
+  async #dropDatabases() {
+    for (const datname of (await this.#databases()).filter(name => name !== 'postgres')) {
+      await this.postgres.query(`drop database ${pg.escapeIdentifier(datname)} with (force)`);
+    }
   }
 }

@@ -16,13 +16,17 @@ export class Greenroom {
   #directory = mkdtempSync(join(tmpdir(), 'greenroom-config-'));
   #child;
 
-  /** Starts `greenroom serve`; `settings` are more lines for the key `greenroom`, by name. */
-  static async start({ postgres, login, database, maxServerConnections, settings = {} }) {
+  /**
+   * Starts `greenroom serve`; `backstage` are more keys of `backend.database`, `settings` of `greenroom`, by name.
+   */
+  static async start({ postgres, login, database, maxServerConnections, backstage = {}, settings = {} }) {
     const greenroom = new Greenroom();
     greenroom.port = await freePort();
     greenroom.#httpPort = await freePort();
     greenroom.#configure({
-      backend: { database: { client: 'pg', connection: { host: '127.0.0.1', port: postgres.port, ...login, database } } },
+      backend: {
+        database: { client: 'pg', connection: { host: '127.0.0.1', port: postgres.port, ...login, database }, ...backstage },
+      },
       greenroom: {
         listen: [{ host: '127.0.0.1', port: greenroom.port }],
         http: { host: '127.0.0.1', port: greenroom.#httpPort },
@@ -83,9 +87,21 @@ export class Greenroom {
 
   /** Why sessions of a plugin kept their server beyond a transaction, and how often. */
   async pins(plugin) {
-    const samples = (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm);
-    const ofPlugin = [...samples].filter(([, labels]) => labels.includes(`plugin="${plugin}"`));
-    return Object.fromEntries(ofPlugin.map(([, labels, count]) => [/reason="(\w+)"/.exec(labels)[1], Number(count)]));
+    return (await this.#allPins())[plugin] ?? {};
+  }
+
+  /** Why sessions kept their server, by plugin. */
+  async pinReasons() {
+    return Object.fromEntries(Object.entries(await this.#allPins()).map(([plugin, pins]) => [plugin, Object.keys(pins).sort()]));
+  }
+
+  async #allPins() {
+    const pins = {};
+    for (const [, labels, count] of (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm)) {
+      const [plugin, reason] = ['plugin', 'reason'].map(label => new RegExp(`${label}="([^"]*)"`).exec(labels)[1]);
+      (pins[plugin] ??= {})[reason] = Number(count);
+    }
+    return pins;
   }
 
   async #get(path) {

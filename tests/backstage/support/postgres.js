@@ -19,6 +19,7 @@ const SETTINGS = {
   full_page_writes: 'off',
   synchronous_commit: 'off',
   autovacuum: 'off',
+  log_checkpoints: 'off',
 };
 
 /** A PostgreSQL server of its own cluster and port. */
@@ -70,6 +71,16 @@ export class Postgres {
     }
   }
 
+  /** The end of its log. */
+  get said() {
+    return this.#server?.said ?? '';
+  }
+
+  /** How the superuser connects. */
+  get superuser() {
+    return { host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER };
+  }
+
   /** Runs SQL as the superuser, directly, and returns the rows. */
   async query(sql, values) {
     const client = await this.#asSuperuser();
@@ -78,7 +89,7 @@ export class Postgres {
 
   /** Runs SQL as the superuser in one database. */
   async queryIn(database, sql) {
-    const client = new pg.Client({ host: '127.0.0.1', port: this.port, database, ...SUPERUSER });
+    const client = new pg.Client({ ...this.superuser, database });
     await client.connect();
     try {
       return (await client.query(sql)).rows;
@@ -89,7 +100,7 @@ export class Postgres {
 
   async #asSuperuser() {
     if (!this.#superuser) {
-      const client = new pg.Client({ host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER });
+      const client = new pg.Client(this.superuser);
       client.on('error', () => {});
       await client.connect();
       this.#superuser = client;

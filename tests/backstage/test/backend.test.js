@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Deployment, MAX_SERVER_CONNECTIONS, WAYS } from '../support/deployment.js';
+import { Deployment, MAX_SERVER_CONNECTIONS, WAYS } from '../support/installation.js';
 import { Load, Lost } from '../support/load.js';
 import { eventually } from '../support/process.js';
 
