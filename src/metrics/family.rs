@@ -52,6 +52,7 @@ pub const FAMILIES: &[Family] = &[
     row("greenroom_server_connections", Kind::Gauge, &["server", "database", "state"], "Connections to PostgreSQL now."),
     row("greenroom_server_connects_total", Kind::Counter, &["server", "result"], "Attempts to connect to PostgreSQL that ended."),
     row("greenroom_server_closed_total", Kind::Counter, &["reason"], "Connections to PostgreSQL that were closed."),
+    row("greenroom_password_renewals_total", Kind::Counter, &["source", "result"], "Passwords read anew from files that had changed, and runs of commands that print them."),
     row("greenroom_leases", Kind::Gauge, &["plugin"], "Server connections on loan now."),
     row("greenroom_acquire_seconds", Kind::Histogram, &["plugin"], "From asking for a server to having one or giving up."),
     row("greenroom_acquire_waiting", Kind::Gauge, &["plugin"], "Requests for a server that wait now."),
@@ -127,7 +128,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::metrics::{ClientState, ConnectResult, Label, LoginResult, Metrics, ServerState};
+    use crate::metrics::{
+        ClientState, ConnectResult, Label, LoginResult, Metrics, PasswordSource, RenewalResult, ServerState,
+    };
 
     const DOCS: &str = include_str!("../../docs/metrics.md");
 
@@ -212,9 +215,15 @@ mod tests {
         fn values<L: Label>() -> Vec<&'static str> {
             L::ALL.iter().map(|label| label.as_str()).collect()
         }
-        let all =
-            [values::<ClientState>(), values::<LoginResult>(), values::<ServerState>(), values::<ConnectResult>()]
-                .concat();
+        let all = [
+            values::<ClientState>(),
+            values::<LoginResult>(),
+            values::<ServerState>(),
+            values::<ConnectResult>(),
+            values::<PasswordSource>(),
+            values::<RenewalResult>(),
+        ]
+        .concat();
         for value in all.into_iter().chain(["received", "sent", "other", "unknown"]) {
             assert!(DOCS.contains(&format!("| `{value}` |")), "docs/metrics.md lacks {value}");
         }

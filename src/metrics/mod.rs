@@ -20,11 +20,12 @@ use std::sync::Arc;
 use prometheus::{IntCounterVec, Registry, TextEncoder};
 
 pub use guard::{GaugeGuard, InState, StateGauges};
-pub use label::{ClientState, ConnectResult, Label, LoginResult, ServerState};
+pub use label::{ClientState, ConnectResult, Label, LoginResult, PasswordSource, RenewalResult, ServerState};
 pub use plugin::PluginMetrics;
 pub use server::{PoolMetrics, ServerMetrics};
 
 use family::Families;
+use guard::ResultCounters;
 use label::Capped;
 use plugin::PluginVecs;
 use server::ServerVecs;
@@ -37,6 +38,8 @@ pub struct Metrics {
     server_vecs: Arc<ServerVecs>,
     servers: Capped<ServerMetrics>,
     closed: IntCounterVec,
+    /// By the index of the source.
+    renewals: Box<[ResultCounters<RenewalResult>]>,
     max_names: usize,
 }
 
@@ -48,12 +51,17 @@ impl Metrics {
         let families = Families::new(&registry);
         families.gauges("greenroom_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         families.process();
+        let renewals = families.counters("greenroom_password_renewals_total");
+        let of = |source: &PasswordSource| {
+            ResultCounters::new(|result| renewals.with_label_values(&[source.as_str(), result]))
+        };
         Arc::new(Self {
             plugin_vecs: PluginVecs::new(&families),
             plugins: Capped::new(max_plugins),
             server_vecs: Arc::new(ServerVecs::new(&families)),
             servers: Capped::new(max_plugins),
             closed: families.counters("greenroom_server_closed_total"),
+            renewals: PasswordSource::ALL.iter().map(of).collect(),
             max_names: max_plugins,
             registry,
         })
@@ -89,6 +97,11 @@ impl Metrics {
     /// Counts a server connection that was closed, and why.
     pub fn closed(&self, reason: &'static str) {
         self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a password that was, or could not be, renewed.
+    pub fn password_renewal(&self, source: PasswordSource, result: RenewalResult) {
+        self.renewals[source.index()].count(result);
     }
 
     /// Writes everything in Prometheus' text format 0.0.4. It reads `/proc` and takes about a millisecond for 500

@@ -42,6 +42,7 @@ use crate::config::{PoolLimits, ServerAddress, ServerEndpoint};
 use crate::metrics::{Metrics, PluginMetrics, PoolMetrics, ServerMetrics};
 use crate::net::TlsError;
 use crate::route::{PluginId, PoolKey, Route};
+use crate::secret::Secrets;
 use crate::server::{Connector, DatabaseFacts};
 
 /// The settings a server reported when it logged in, in its own spelling and order.
@@ -106,6 +107,7 @@ pub struct Member {
 /// Every pool and every scheduler of one proxy.
 pub struct Pools {
     max_server_connections: u32,
+    secrets: Arc<Secrets>,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
     stop: CancellationToken,
@@ -119,9 +121,11 @@ struct Known {
 }
 
 impl Pools {
-    /// No pool yet; each PostgreSQL server will get at most `max_server_connections` connections.
-    pub fn new(max_server_connections: u32, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { max_server_connections, metrics, known: Mutex::default(), stop: CancellationToken::new() })
+    /// No pool yet; each PostgreSQL server will get at most `max_server_connections` connections, opened with what `secrets`
+    /// knows.
+    pub fn new(max_server_connections: u32, secrets: Arc<Secrets>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (known, stop) = (Mutex::default(), CancellationToken::new());
+        Arc::new(Self { max_server_connections, secrets, metrics, known, stop })
     }
 
     /// The right of `route`'s plugin to borrow; makes its pool and its scheduler if they are new.
@@ -157,7 +161,7 @@ impl Pools {
         let facts =
             known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
         let facts = Arc::clone(facts);
-        let connector = Arc::new(Connector::new(endpoint, route.target.login.clone())?);
+        let connector = Arc::new(Connector::new(endpoint, &route.target.login, &self.secrets)?);
         let pool = Arc::new_cyclic(|weak: &Weak<Pool>| {
             let store = Arc::new(Store::new(weak.clone()));
             Pool {

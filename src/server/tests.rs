@@ -9,13 +9,16 @@ use tokio::time::timeout;
 use super::fake_postgres::{Peer, greeting, serve};
 use super::{ConnectError, Connected, Connector};
 use crate::auth::Salts;
-use crate::config::{AuthMethod, Login, ServerAddress, ServerEndpoint, TlsSettings};
+use crate::config::{AuthMethod, Login, Password, SecretText, ServerAddress, ServerEndpoint, TlsSettings};
+use crate::metrics::Metrics;
 use crate::protocol::message::{Report, Severity, frame};
+use crate::secret::Secrets;
 
 fn connector(address: ServerAddress, password: Option<&str>) -> Connector {
     let endpoint = ServerEndpoint { address, tls: TlsSettings::default() };
-    let login = Login { user: "backstage".into(), password: password.map(Into::into) };
-    Connector::new(endpoint, login).unwrap()
+    let password = password.map(|text| Password::Text(SecretText::fixed(text)));
+    let login = Login { user: "backstage".into(), password, client_password: None };
+    Connector::new(endpoint, &login, &Secrets::new(Metrics::new(1))).unwrap()
 }
 
 async fn connect(connector: &Connector) -> Result<Connected, ConnectError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::endpoint::Reader;
+use super::password::Said;
 use super::pool::{Layer, limits};
 use super::section::Section;
 use crate::config::mistake::Mistakes;
@@ -29,10 +30,18 @@ pub(super) struct Databases<'a> {
     /// How Backstage itself divides, which may differ from where data is.
     pub(super) backstage_division: Division,
     division: Division,
+    /// What is said about passwords for every connection.
+    said: Said,
 }
 
 /// A connection and where it is written: for the checks that need them all.
-pub(super) type Written = (Connection, Origin);
+#[derive(Clone)]
+pub(super) struct Written {
+    pub(super) connection: Connection,
+    pub(super) origin: Origin,
+    /// Where a command that prints its password is written, or would be.
+    pub(super) command: Origin,
+}
 
 impl<'a> Databases<'a> {
     /// Reads what is common to all plugins.
@@ -52,6 +61,7 @@ impl<'a> Databases<'a> {
         let schema_prefix = backend.text("schemaPrefix").unwrap_or_default().into();
         let databases = Self {
             backend,
+            said: Said::of(&own),
             own,
             reader,
             base_client,
@@ -130,8 +140,9 @@ impl<'a> Databases<'a> {
             return None;
         }
         let own_database = object.as_ref().is_some_and(|map| map.contains_key("database"));
-        let (connection, origin) = self.connection(object, self.origin(over))?;
-        written.push((connection.clone(), origin.clone()));
+        let found = self.connection(object, self.origin(over), own)?;
+        written.push(found.clone());
+        let Written { connection, origin, .. } = found;
         let setting = |key: &str| {
             let base = self.backend.flag(key);
             particular.and_then(|section| section.flag(key)).or(base)
@@ -163,10 +174,17 @@ impl<'a> Databases<'a> {
         own.map_or_else(|| self.backend.origin_of("connection"), |node| node.origin.clone())
     }
 
-    /// The base connection with another laid over it; what is missing is told at `origin`.
-    fn connection(&self, over: Option<Map>, origin: Origin) -> Option<Written> {
-        let object = merge_objects(self.base_connection.as_ref()?, &over.unwrap_or_default());
-        Some((self.reader.connection(&object, &origin)?, origin))
+    /// The base connection with another laid over it, and `own`, what greenroom says about whoever has that one; what is
+    /// missing is told at `origin`.
+    fn connection(&self, over: Option<Map>, origin: Origin, own: Option<&Section<'a>>) -> Option<Written> {
+        let over = over.unwrap_or_default();
+        let said = match own {
+            Some(own) => Said::of(own).or(&self.said, over.contains_key("password")),
+            None => self.said.clone(),
+        };
+        let object = merge_objects(self.base_connection.as_ref()?, &over);
+        let command = said.command_origin.clone();
+        Some(Written { connection: self.reader.connection(&object, &origin, said)?, origin, command })
     }
 
     fn others(&self, written: &mut Vec<Written>) -> Option<BTreeMap<Arc<str>, OtherDatabase>> {
@@ -178,12 +196,14 @@ impl<'a> Databases<'a> {
             let object = self.reader.object(over);
             let found = match over.is_some() && object.is_none() {
                 true => None,
-                false => self.connection(object.clone(), self.origin(over)),
+                false => self.connection(object.clone(), self.origin(over), Some(&section)),
             };
-            let Some((connection, origin)) = found else {
+            let Some(found) = found else {
                 complete = false;
                 continue;
             };
+            written.push(found.clone());
+            let connection = found.connection;
             let database = object.and_then(|map| map.contains_key("database").then(|| connection.database.clone()));
             let database = database.flatten().unwrap_or_else(|| name.into());
             let limits = limits(&[
@@ -191,7 +211,6 @@ impl<'a> Databases<'a> {
                 Layer::Own(self.own.section("pool")),
                 Layer::Knex(self.backend.section("knexConfig").section("pool")),
             ]);
-            written.push((connection.clone(), origin));
             others.insert(name.into(), OtherDatabase { connection, database, limits });
         }
         complete.then_some(others)

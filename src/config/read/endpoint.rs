@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cloud;
+use super::password::{Said, filled};
 use super::section::Section;
 use super::tls::{LIBPQ_MODE, tls};
 use super::uri::{self, Parts, Ssl, Verify};
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, Value, merge_objects};
-use crate::config::{Connection, Environment, Login, ServerAddress, ServerEndpoint, SslMode};
+use crate::config::{Connection, Environment, Login, Password, SecretText, ServerAddress, ServerEndpoint, SslMode};
 
 /// What reading connections needs at hand.
 #[derive(Clone, Copy)]
@@ -38,23 +40,21 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a connection out of its object. A mistake about something that is missing is placed at `origin`.
-    pub(super) fn connection(&self, object: &Map, origin: &Origin) -> Option<Connection> {
+    /// Reads a connection out of its object, with what is said about its passwords elsewhere. A mistake about something
+    /// that is missing is placed at `origin`.
+    pub(super) fn connection(&self, object: &Map, origin: &Origin, said: Said) -> Option<Connection> {
         let section = Section::merged(object, origin.clone(), self.mistakes);
-        if let Some(kind) = section.text("type").filter(|kind| *kind != "default") {
-            section.mistake(
-                "type",
-                format!("found {kind}, expected default: greenroom logs in with a password, not with a cloud's tokens"),
-            );
+        if said.unreadable {
             return None;
         }
+        cloud::check(&section, &said, self.mistakes)?;
         let address = self.address(&section);
         let tls = tls(&section, self.environment, self.mistakes);
         let user = section.text("user").or(self.variable("PGUSER"));
         if user.is_none() && !section.has("user") {
             section.missing("user", "the role that logs in");
         }
-        let password = section.secret("password").map(|password| password.or(self.variable("PGPASSWORD")));
+        let password = section.secret_text("password");
         let database = section.text("database").map(Arc::from);
         let (address, mut tls, user, password) = (address?, tls?, user?, password?);
         if matches!(address, ServerAddress::Unix { .. }) && tls.mode != SslMode::Disable {
@@ -63,11 +63,14 @@ impl Reader<'_> {
             }
             tls.mode = SslMode::Disable;
         }
-        Some(Connection {
-            server: Arc::new(ServerEndpoint { address, tls }),
-            login: Login { user: user.into(), password: password.map(Into::into) },
-            database,
-        })
+        let password = password.or_else(|| self.variable("PGPASSWORD").map(SecretText::fixed));
+        let command = said.command.map(|template| Password::Command(filled(template, &address, user)));
+        let login = Login {
+            user: user.into(),
+            client_password: said.client.or_else(|| password.clone()),
+            password: command.or(password.map(Password::Text)),
+        };
+        Some(Connection { server: Arc::new(ServerEndpoint { address, tls }), login, database })
     }
 
     fn address(&self, section: &Section<'_>) -> Option<ServerAddress> {

@@ -1,11 +1,13 @@
 //! From the merged tree of values to a [`Config`](super::Config): what each key means, and what is wrong with it.
 
 mod check;
+mod cloud;
 mod database;
 mod endpoint;
 pub(super) mod keys;
 mod listen;
 mod naming;
+mod password;
 mod pool;
 mod section;
 mod tls;

@@ -1,5 +1,6 @@
 //! Promises about whole configurations.
 
+mod credentials;
 mod documents;
 mod files;
 mod mistakes;

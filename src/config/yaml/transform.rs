@@ -101,7 +101,11 @@ impl Transform<'_> {
                 }
             },
             "$file" => {
-                read(&place.directory.join(&argument)).map(|text| (node.text_here(text.trim_end()), place.clone()))
+                let file = place.directory.join(&argument);
+                read(&file).map(|text| {
+                    let origin = node.origin.with_text_of(file);
+                    (Node { value: Value::Text(text.trim_end().to_owned()), origin }, place.clone())
+                })
             }
             "$include" => match included(&argument, place) {
                 Ok(None) => return None,
