@@ -128,9 +128,10 @@ async fn a_password_in_a_file_changes_under_load_and_no_query_fails() {
         vault.put("pw", &password);
         tokio::time::sleep(Duration::from_millis(50)).await;
         rotate(room.stage(), &password).await;
-        eventually("servers log in with the new password", async || logins(&room).await >= before + 5.0).await;
+        eventually("servers log in with the new password", async || logins(&room).await >= before + 20.0).await;
     }
-    assert!(load.end().await > 100);
+    let queries = load.end().await;
+    assert!(queries > 50, "{queries} queries");
     assert_eq!(renewals(&room, "file", "ok").await, 6.0);
     let failed = room.metrics().await.sum("greenroom_server_connects_total", &["result=\"failed\""]);
     assert_eq!(failed, 0.0);
@@ -148,9 +149,10 @@ async fn a_password_of_a_command_changes_under_load_and_no_query_fails() {
         let (before, password) = (logins(&room).await, format!("in round {round}"));
         vault.put("pw", &password);
         rotate(room.stage(), &password).await;
-        eventually("servers log in with the new password", async || logins(&room).await >= before + 5.0).await;
+        eventually("servers log in with the new password", async || logins(&room).await >= before + 20.0).await;
     }
-    assert!(load.end().await > 100);
+    let queries = load.end().await;
+    assert!(queries > 50, "{queries} queries");
     assert_eq!(vault.runs().len(), 7, "once for each password that was refused");
     assert_eq!(renewals(&room, "command", "ok").await, 7.0);
 }
@@ -161,12 +163,14 @@ async fn passwords_that_end_soon_are_renewed_under_load() {
     vault.put("pw", &stage.password);
     let script = "printf '{\"password\": \"%s\", \"expiresAt\": %s}' \"$(cat pw)\" $(($(date +%s) + 2))";
     let room = with_command(stage, vault.command(script)).await;
+    let began = Instant::now();
     let load = Load::on(&room).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert!(load.end().await > 100);
-    let runs = vault.runs().len();
-    assert!((3..=10).contains(&runs), "{runs} runs");
-    assert_eq!(renewals(&room, "command", "ok").await, runs as f64);
+    eventually("the third password", async || vault.runs().len() >= 3).await;
+    let queries = load.end().await;
+    assert!(queries > 10, "{queries} queries");
+    let (runs, most) = (vault.runs().len(), 3 + 2 * began.elapsed().as_secs());
+    assert!(runs as u64 <= most, "{runs} runs: each is good for a second at least, and used for half of it");
+    assert!(renewals(&room, "command", "ok").await >= 3.0);
 }
 
 #[tokio::test]
@@ -283,7 +287,6 @@ async fn a_plugin_may_have_a_command_and_clients_of_its_own() {
     let room = Greenroom::start()
         .on(stage)
         .set("backend.database.plugin.auth.connection.user", own.clone())
-        .set("backend.database.plugin.auth.role", Value::Null)
         .set("greenroom.plugin.auth.passwordCommand.command", vault.command("cat pw"))
         .set("greenroom.plugin.auth.clientPassword", "only auth's")
         .await;

@@ -250,3 +250,34 @@ fn passwords_are_not_shown_by_debug() {
     let shown = format!("{:?}", config(&text));
     assert!(shown.contains("tool") && !shown.contains("verborgen") && !shown.contains("geheim"), "{shown}");
 }
+
+#[test]
+fn the_samples_of_the_documentation_are_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    let certificate = directory.path().join("ca.pem");
+    std::fs::write(&password, "geheim").unwrap();
+    std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----").unwrap();
+    let environment =
+        ["GREENROOM_CLIENT_PASSWORD", "POSTGRES_PASSWORD"].map(|name| (name.to_owned(), name.to_owned())).into();
+    let documentation = include_str!("../../../docs/credentials.md");
+    let samples: Vec<&str> =
+        documentation.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    assert_eq!(samples.len(), 7);
+    for sample in samples {
+        let words = sample.split_inclusive(' ').map(|word| match word.trim_end().trim_end_matches(',') {
+            path if path.starts_with('/') && path.ends_with(".pem") => {
+                word.replace(path, &certificate.to_string_lossy())
+            }
+            path if path.starts_with('/') => word.replace(path, &password.to_string_lossy()),
+            _ => word.to_owned(),
+        });
+        let file = directory.path().join("sample.yaml");
+        // Backstage's own part dials greenroom.
+        std::fs::write(&file, words.collect::<String>().replace("port: 6432", "port: 6433")).unwrap();
+        let config = Config::load(&[file], &environment).unwrap_or_else(|errors| panic!("{sample}\n{errors}"));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        let login = &place(&config, "catalog").connection.login;
+        assert!(login.client_password.is_some(), "{sample}");
+    }
+}
