@@ -44,7 +44,7 @@ impl Vault {
     }
 }
 
-/// A stage whose PostgreSQL asks for passwords, for the shared one of the tests trusts nobody either.
+/// Gives the stage's login another password at PostgreSQL.
 async fn rotate(stage: &Stage, password: &str) {
     stage.sql(&format!("alter role {} password '{password}'", stage.login)).await;
 }
@@ -310,16 +310,18 @@ async fn no_secret_is_in_the_log() {
     let config = json!({
         "backend": { "database": { "client": "pg", "connection": {
             "type": "rds", "region": "eu-west-1", "host": "127.0.0.1", "port": stage.postgres().port(),
-            "user": stage.login, "database": stage.database, "password": THEIRS,
+            "user": stage.login, "database": stage.database,
         } } },
         "greenroom": {
             "division": "schema", "http": { "port": 0 }, "log": { "level": "trace" },
+            "clientPassword": { "$file": "theirs" },
             "listen": [{ "socket": vault.0.path(), "port": 7432 }],
             "passwordCommand": { "command": vault.command(script), "validForMillis": 1000 },
             "pool": { "maxConnectionLifetimeMillis": 20 },
         },
     });
     vault.put("greenroom.yaml", &config.to_string());
+    vault.put("theirs", THEIRS);
     let mut greenroom = tokio::process::Command::new(env!("CARGO_BIN_EXE_greenroom"))
         .args(["serve", "--config"])
         .arg(vault.path("greenroom.yaml"))
@@ -343,8 +345,12 @@ async fn no_secret_is_in_the_log() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(client.value("select 1").await, "1");
     }
-    vault.put("broken", "");
     let startup = Startup::new(&stage.login, THEIRS, "backstage_plugin_catalog");
+    std::fs::remove_file(vault.path("theirs")).expect("it is there");
+    for _ in 0..3 {
+        RawClient::log_in(&address, &startup).await;
+    }
+    vault.put("broken", "");
     eventually("the failure is met", async || {
         let pool_is_empty = client.simple_query("select 1").await.is_err();
         pool_is_empty || !codes(&RawClient::try_log_in(&address, &startup).await.hello).is_empty()
@@ -353,6 +359,7 @@ async fn no_secret_is_in_the_log() {
     greenroom.kill().await.expect("it runs");
     let log = reading.await.expect("read").expect("text");
     assert!(log.contains("sh failed (exit status: 4): chatter cannot use ***"), "{log}");
+    assert_eq!(log.matches("cannot read the password in the file").count(), 1, "it is told once: {log}");
     for secret in ["geheim", THEIRS] {
         assert!(!log.contains(secret), "{log}");
     }
