@@ -134,20 +134,23 @@ impl Printed {
             held.used = true;
             Some(held.password.clone())
         };
-        let mut ended = self.ended.subscribe();
-        {
-            let now = Instant::now();
-            let mut state = self.state.lock();
-            if let Some(password) = newer(&mut state, now) {
-                return Some(password);
+        // A run that was under way may have begun before the password was changed: then one more tells. Whichever a refusal
+        // has caused is followed by a pause, so this ends.
+        loop {
+            let mut ended = self.ended.subscribe();
+            {
+                let now = Instant::now();
+                let mut state = self.state.lock();
+                if let Some(password) = newer(&mut state, now) {
+                    return Some(password);
+                }
+                if !state.running && state.is_paused(now) {
+                    return None;
+                }
+                self.start(&mut state, Cause::Refusal);
             }
-            if !state.running && state.is_paused(now) {
-                return None;
-            }
-            self.start(&mut state, Cause::Refusal);
+            let _ = ended.changed().await;
         }
-        let _ = ended.changed().await;
-        newer(&mut self.state.lock(), Instant::now())
     }
 
     /// PostgreSQL has taken a password: what it refused before is over.
