@@ -84,6 +84,12 @@ impl Mistakes {
         });
     }
 
+    /// Whether a mistake at `origin` is noted already.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        let (file, path) = (origin.file(), origin.dotted());
+        self.list.borrow().iter().any(|mistake| mistake.file == file && mistake.path == path)
+    }
+
     /// Notes that something is missing at `origin`, and that a variable without a value is why, if it is.
     pub(super) fn missing(&self, origin: &Origin, remedy: impl fmt::Display) {
         let unset = self.unset.borrow();

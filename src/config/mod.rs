@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod logging;
 mod mistake;
+mod password;
 mod read;
 mod yaml;
 
@@ -32,6 +33,7 @@ pub use database::{
 pub use limits::{KnexPool, PoolLimits, PoolMode, ServerLimits, Timeouts};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
+pub use password::{Password, PasswordCommand, SecretText};
 
 /// Environment variables by name; `std::env::vars().collect()` is the process's own.
 pub type Environment = BTreeMap<String, String>;

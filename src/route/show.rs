@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::RouteTable;
 use crate::config::{
-    Config, Connection, DatabaseConfig, Division, KnexPool, PluginPlace, PluginSettings, PoolLimits, PoolMode,
-    PostgresPlace, ServerEndpoint, SslMode, is_plugin_id,
+    Config, Connection, DatabaseConfig, Division, KnexPool, Password, PluginPlace, PluginSettings, PoolLimits,
+    PoolMode, PostgresPlace, ServerEndpoint, SslMode, is_plugin_id,
 };
 
 /// What is shown of a configuration.
@@ -122,8 +122,8 @@ impl Shown<'_> {
             "user": &*connection.login.user,
             "hasPassword": connection.login.password.is_some(),
         });
-        if let (Some(salt), Some(password)) = (self.password_salt, &connection.login.password) {
-            shown = with(shown, [("passwordSha256", json!(digest(salt, password)))]);
+        if let (Some(salt), Some(Password::Text(password))) = (self.password_salt, &connection.login.password) {
+            shown = with(shown, [("passwordSha256", json!(digest(salt, &password.text)))]);
         }
         shown
     }

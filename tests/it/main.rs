@@ -3,6 +3,7 @@
 mod cancel;
 mod carried;
 mod creation;
+mod credentials;
 mod dev;
 mod differential;
 mod drivers;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::backstage::without_effect;
 use super::endpoint::Reader;
+use super::password::Said;
 use super::pool::{Layer, knex_pool, limits};
 use super::section::Section;
 use crate::config::mistake::Mistakes;
@@ -40,10 +41,18 @@ pub(super) struct Databases<'a> {
     /// How Backstage itself divides, which may differ from where data is.
     pub(super) backstage_division: Division,
     division: Division,
+    /// What is said about passwords for every connection.
+    said: Said,
 }
 
 /// A connection and where it is written: for the checks that need them all.
-pub(super) type Written = (Connection, Origin);
+#[derive(Clone)]
+pub(super) struct Written {
+    pub(super) connection: Connection,
+    pub(super) origin: Origin,
+    /// Where a command that prints its password is written, or would be.
+    pub(super) command: Origin,
+}
 
 impl<'a> Databases<'a> {
     /// Reads what is common to all plugins.
@@ -73,6 +82,7 @@ impl<'a> Databases<'a> {
         let schema_prefix = backend.text("schemaPrefix").unwrap_or_default().into();
         let databases = Self {
             backend,
+            said: Said::of(&own),
             own,
             reader,
             written,
@@ -186,12 +196,13 @@ impl<'a> Databases<'a> {
         let own_database = object.as_ref().is_some_and(|map| self.check_own_database(map));
         self.check_own_host(object.as_ref(), &self.origin(over));
         object.iter().for_each(|map| self.check_connection_string(map));
-        let (mut connection, origin) = self.connection(object, self.origin(over))?;
-        if connection.database.is_none() && self.backstage_division == Division::Schema {
+        let mut found = self.connection(object, self.origin(over), own)?;
+        if found.connection.database.is_none() && self.backstage_division == Division::Schema {
             // Nobody names one, so node-postgres asks for libpq's.
-            connection.database = self.reader.variable("PGDATABASE").map(Arc::from);
+            found.connection.database = self.reader.variable("PGDATABASE").map(Arc::from);
         }
-        written.push((connection.clone(), origin.clone()));
+        written.push(found.clone());
+        let Written { connection, origin, .. } = found;
         let ensure_exists = particular.and_then(|section| section.flag("ensureExists"));
         let ensure_exists = ensure_exists.or(self.backend.flag("ensureExists")).unwrap_or(true);
         let ensure_schema = self.backend.flag("ensureSchemaExists").unwrap_or(false);
@@ -225,10 +236,17 @@ impl<'a> Databases<'a> {
         own.map_or_else(|| self.backend.origin_of("connection"), |node| node.origin.clone())
     }
 
-    /// The base connection with another laid over it; what is missing is told at `origin`.
-    fn connection(&self, over: Option<Map>, origin: Origin) -> Option<Written> {
-        let object = merge_objects(self.base_connection.as_ref()?, &over.unwrap_or_default());
-        Some((self.reader.connection(&object, &origin)?, origin))
+    /// The base connection with another laid over it, and `own`, what greenroom says about whoever has that one; what is
+    /// missing is told at `origin`.
+    fn connection(&self, over: Option<Map>, origin: Origin, own: Option<&Section<'a>>) -> Option<Written> {
+        let over = over.unwrap_or_default();
+        let said = match own {
+            Some(own) => Said::of(own).or(&self.said, over.contains_key("password")),
+            None => self.said.clone(),
+        };
+        let object = merge_objects(self.base_connection.as_ref()?, &over);
+        let command = said.command_origin.clone();
+        Some(Written { connection: self.reader.connection(&object, &origin, said)?, origin, command })
     }
 
     fn others(&self, written: &mut Vec<Written>) -> Option<BTreeMap<Arc<str>, OtherDatabase>> {
@@ -240,16 +258,17 @@ impl<'a> Databases<'a> {
             let object = self.reader.object(over);
             let found = match over.is_some() && object.is_none() {
                 true => None,
-                false => self.connection(object.clone(), self.origin(over)),
+                false => self.connection(object.clone(), self.origin(over), Some(&section)),
             };
-            let Some((connection, origin)) = found else {
+            let Some(found) = found else {
                 complete = false;
                 continue;
             };
+            written.push(found.clone());
+            let connection = found.connection;
             let own = object.as_ref().is_some_and(|map| self.check_own_database(map));
             let database = connection.database.clone().filter(|_| own).unwrap_or_else(|| name.into());
             let limits = limits(&[Layer::own(&section)].into_iter().chain(self.common_layers()).collect::<Vec<_>>());
-            written.push((connection.clone(), origin));
             others.insert(name.into(), OtherDatabase { connection, database, limits });
         }
         complete.then_some(others)

@@ -2,12 +2,14 @@
 
 mod backstage;
 mod check;
+mod cloud;
 mod database;
 mod endpoint;
 mod extensions;
 pub(super) mod keys;
 mod listen;
 mod naming;
+mod password;
 mod pool;
 mod section;
 mod tls;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::SecretText;
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, Value};
 
@@ -122,6 +123,17 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// The same, with the file that it stands in by `$file`. An empty file is none to begin with.
+    pub(super) fn secret_text(&self, key: &str) -> Option<Option<SecretText>> {
+        let text = self.secret(key)?;
+        let file = self.get(key).and_then(|node| node.origin.text_file()).cloned();
+        if let (None, Some(file)) = (text, &file) {
+            self.mistake(key, format!("the file {} is empty, expected the password in it", file.display()));
+            return None;
+        }
+        Some(text.map(|text| SecretText { text: text.into(), file }))
     }
 
     /// `true` or `false`, or the words for them that Backstage accepts.

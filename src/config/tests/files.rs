@@ -88,7 +88,11 @@ fn variables_come_from_the_environment_that_is_handed_in() {
         files.load(&["a.yaml"], &[("PG_HOST", "db.example"), ("PG_PORT", " 6543 "), ("PG_PASSWORD", "$${x}")]).unwrap();
     let connection = place(&config, "catalog").connection;
     assert_eq!(connection.server.address.to_string(), "db.example:6543");
-    assert_eq!(connection.login.password.unwrap().expose_secret(), "$${x}", "values are not substituted again");
+    assert_eq!(
+        connection.login.client_password.unwrap().text.expose_secret(),
+        "$${x}",
+        "values are not substituted again"
+    );
     assert_eq!(config.warnings, [] as [&str; 0]);
 }
 
@@ -139,7 +143,7 @@ fn includes_are_followed_relative_to_their_file() {
     let config = files.load(&["a.yaml"], &[("STAGE", "live"), ("PG_USER", " me ")]).unwrap();
     let connection = place(&config, "catalog").connection;
     assert_eq!(&*connection.login.user, "me");
-    assert_eq!(connection.login.password.unwrap().expose_secret(), "  geheim ${X}");
+    assert_eq!(connection.login.client_password.unwrap().text.expose_secret(), "  geheim ${X}");
     assert_eq!(connection.server.tls.ca_pem.as_deref(), Some("-----BEGIN CERTIFICATE-----\n"));
 }
 
@@ -211,7 +215,7 @@ fn included_text_has_its_variables_filled_in_and_json_is_javascripts() {
     let config = files.load(&["a.yaml"], &[("PG_USER", " me ")]).unwrap();
     let connection = place(&config, "auth").connection;
     assert_eq!((connection.server.address.to_string().as_str(), &*connection.login.user), ("db:5432", "me-x"));
-    assert_eq!(connection.login.password.unwrap().expose_secret(), "\u{1f600}");
+    assert_eq!(connection.login.client_password.unwrap().text.expose_secret(), "\u{1f600}");
 }
 
 #[test]
@@ -264,7 +268,11 @@ fn the_environment_lies_over_all_files() {
     let connection = place(&config, "user-settings").connection;
     assert_eq!(connection.server.address.to_string(), "db:6543");
     assert_eq!((&*connection.login.user, connection.server.tls.mode), ("me too", SslMode::Disable));
-    assert_eq!(connection.login.password.unwrap().expose_secret(), "${PG_PASSWORD}", "nothing is filled in");
+    assert_eq!(
+        connection.login.client_password.unwrap().text.expose_secret(),
+        "${PG_PASSWORD}",
+        "nothing is filled in"
+    );
     assert_eq!((config.database.base.limits.max, config.listeners.len()), (5, 2));
 }
 

@@ -53,7 +53,7 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
     );
     assert_eq!(
         lines[2],
-        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, weight, pool"
+        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, weight, pool, clientPassword, passwordCommand"
     );
 }
 
@@ -293,7 +293,7 @@ fn a_connection_that_is_none_is_refused_without_showing_its_password() {
         ("[geheim]", ":4: backend.database.connection: not a connection; expected"),
         ("{ host: h, user: u, password: [geheim] }", "connection.password: found something else (not shown)"),
         ("{ host: h, user: u, password: 123456 }", "connection.password: found something else (not shown)"),
-        ("{ type: rds, user: u, password: geheim }", "connection.type: found rds, expected default"),
+        ("{ type: rds, user: u, password: geheim }", "connection.type: rds logs in with tokens"),
         ("postgres://u:geheim@h:banana/d", "connection: found \"banana\", expected a whole number from 1 to 65535"),
         ("postgres://u:geheim@h/d?sslmode=maybe", "connection: found sslmode=maybe, expected disable, "),
         ("postgres://u:geheim@h/d?sslrootcert=/does/not/exist", "cannot read the ca file /does/not/exist"),

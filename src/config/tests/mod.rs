@@ -1,6 +1,7 @@
 //! Promises about whole configurations.
 
 mod backstage;
+mod credentials;
 mod documents;
 mod files;
 mod mistakes;

@@ -114,7 +114,7 @@ fn a_connection_object_is_read_as_node_postgres_reads_it() {
     assert_eq!(read.server.address.to_string(), "db:6543");
     assert_eq!(read.server.tls.mode, SslMode::Disable);
     assert_eq!((&*read.login.user, read.database.as_deref()), ("backstage", Some("shared")));
-    assert_eq!(read.login.password.unwrap().expose_secret(), "geheim");
+    assert_eq!(read.login.client_password.unwrap().text.expose_secret(), "geheim");
     let read = connection(&with("").replace("host: db, ", ""));
     assert_eq!(read.server.address.to_string(), "localhost:5432");
     let read = connection(&with("").replace("host: db", "host: /run/postgresql"));
@@ -127,7 +127,7 @@ fn a_connection_string_is_an_object_in_other_words() {
         "backend: { database: { client: pg, connection: 'postgresql://me:ge%20heim@db:6543/shared?sslmode=require' } }",
     );
     assert_eq!(read.server.address.to_string(), "db:6543");
-    assert_eq!(read.login.password.unwrap().expose_secret(), "ge heim");
+    assert_eq!(read.login.client_password.unwrap().text.expose_secret(), "ge heim");
     assert_eq!((&*read.login.user, read.database.as_deref()), ("me", Some("shared")));
     assert_eq!(read.server.tls.mode, SslMode::VerifyFull);
 }

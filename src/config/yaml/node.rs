@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_yaml::Number;
@@ -31,6 +32,8 @@ pub(in crate::config) enum Step {
 pub(in crate::config) struct Origin {
     source: Arc<Source>,
     path: Vec<Step>,
+    /// The file whose text the value is, by `$file`.
+    text_file: Option<Arc<Path>>,
 }
 
 impl Source {
@@ -49,7 +52,17 @@ impl PartialEq for Origin {
 impl Origin {
     /// The whole of a file.
     pub(in crate::config) fn root(source: Arc<Source>) -> Self {
-        Self { source, path: Vec::new() }
+        Self { source, path: Vec::new(), text_file: None }
+    }
+
+    /// The same place; what stands there is the text of `file`, by `$file`.
+    pub(in crate::config) fn with_text_of(&self, file: PathBuf) -> Self {
+        Self { text_file: Some(file.into()), ..self.clone() }
+    }
+
+    /// The file whose text stands here, if it does so by `$file`.
+    pub(in crate::config) fn text_file(&self) -> Option<&Arc<Path>> {
+        self.text_file.as_ref()
     }
 
     /// The place of `key` in the mapping that is here, whether it is written or not.
@@ -89,7 +102,7 @@ impl Origin {
     fn child(&self, step: Step) -> Self {
         let mut path = self.path.clone();
         path.push(step);
-        Self { source: self.source.clone(), path }
+        Self { source: self.source.clone(), path, text_file: None }
     }
 }
 
@@ -166,7 +179,12 @@ impl Node {
 
     /// A text that stands where this value stands.
     pub(in crate::config) fn text_here(&self, text: impl Into<String>) -> Self {
-        Self { value: Value::Text(text.into()), origin: self.origin.clone() }
+        self.value_here(Value::Text(text.into()))
+    }
+
+    /// A value that stands where this value stands, and is not the whole text of a file.
+    pub(in crate::config) fn value_here(&self, value: Value) -> Self {
+        Self { value, origin: Origin { text_file: None, ..self.origin.clone() } }
     }
 }
 

@@ -110,7 +110,11 @@ impl Transform<'_> {
                 }
             },
             "$file" => {
-                read(&place.directory.join(&argument)).map(|text| (node.text_here(trim_end(&text)), place.clone()))
+                let file = place.directory.join(&argument);
+                read(&file).map(|text| {
+                    let origin = node.origin.with_text_of(file);
+                    (Node { value: Value::Text(trim_end(&text).to_owned()), origin }, place.clone())
+                })
             }
             _ => match included(&argument, place) {
                 Ok(None) => return None,
