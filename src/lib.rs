@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod provision;
 pub mod proxy;
 pub mod route;
+pub mod secret;
 pub mod server;
 pub mod session;
 pub mod sql;

@@ -1,7 +1,6 @@
 //! `greenroom explain`: where a logical database really is, as whom and within which limits, without connecting to it.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
@@ -43,7 +42,8 @@ impl Book<'_> {
     fn one(&self, name: &str) -> anyhow::Result<String> {
         match self.table.resolve(name, None) {
             Ok(route) => self.route(&route),
-            Err(RouteError::NotProxied { client, .. }) => Ok(not_proxied(name, &client)),
+            Err(RouteError::NotProxied { client, .. }) => Ok(not_proxied(name, &kept_in(&client))),
+            Err(RouteError::NoLogin { .. }) => Ok(not_proxied(name, NO_LOGIN)),
             // It is several plugins', each of which gets there by its own login.
             Err(RouteError::WhichPlugin { .. }) => {
                 let ids = self.config.database.plugins.keys();
@@ -70,7 +70,8 @@ impl Book<'_> {
         for (id, settings) in &self.config.database.plugins {
             let name = format!("{prefix}{id}");
             match &settings.place {
-                PluginPlace::Elsewhere(client) => explained.push(not_proxied(&name, client)),
+                PluginPlace::Elsewhere(client) => explained.push(not_proxied(&name, &kept_in(client))),
+                PluginPlace::NoLogin => explained.push(not_proxied(&name, NO_LOGIN)),
                 PluginPlace::Postgres(_) => {
                     if let Err(error @ (RouteError::NameTooLong { .. } | RouteError::ReservedSchema { .. })) =
                         self.table.resolve(&name, None)
@@ -89,7 +90,8 @@ impl Book<'_> {
         let database = &self.config.database;
         let (prefix, schema_prefix) = (&database.prefix, &database.schema_prefix);
         let leads = match &database.base.place {
-            PluginPlace::Elsewhere(client) => format!("not proxied: kept in {client}"),
+            PluginPlace::Elsewhere(client) => format!("proxied    no: {}", kept_in(client)),
+            PluginPlace::NoLogin => format!("proxied    no: {NO_LOGIN}"),
             PluginPlace::Postgres(place) => match (place.division, &place.connection.database) {
                 (Division::Schema, Some(shared)) => {
                     format!(
@@ -189,20 +191,22 @@ impl Book<'_> {
 
     fn is_plugins(&self, route: &Route) -> bool {
         let settings = self.config.database.plugins.get(route.plugin.as_str());
-        let own = settings.is_some_and(|settings| match &settings.place {
-            PluginPlace::Postgres(place) => {
-                place.own_database && place.connection.database == Some(route.database.0.clone())
-            }
-            PluginPlace::Elsewhere(_) => false,
-        });
+        let own = settings
+            .and_then(|settings| settings.place.postgres())
+            .is_some_and(|place| place.own_database && place.connection.database == Some(route.database.0.clone()));
         own || route.plugin.as_str() != route.database.as_str()
     }
 }
 
-fn not_proxied(name: &str, client: &Arc<str>) -> String {
-    format!(
-        "{name}\n  proxied    no: it is kept in {client}, which greenroom has no part in; Backstage goes there itself\n"
-    )
+/// Why a plugin on PostgreSQL is not proxied.
+const NO_LOGIN: &str = "backend.database.connection names no user, and it has no connection of its own";
+
+fn kept_in(client: &str) -> String {
+    format!("it is kept in {client}, which greenroom has no part in; Backstage goes there itself")
+}
+
+fn not_proxied(name: &str, reason: &str) -> String {
+    format!("{name}\n  proxied    no: {reason}\n")
 }
 
 fn tls(server: &ServerEndpoint) -> &'static str {
@@ -244,8 +248,8 @@ backstage_plugin_user-settings
   limits     at most 10 server connections, of 12 for all plugins; min 0; transaction pooling; a wait of at most 25s
   proxied    yes
   made       by greenroom, on first use
-             CREATE SCHEMA \"user-settings\" AUTHORIZATION \"owner\"; COMMENT ON SCHEMA \"user-settings\" IS 'greenroom: plugin \
-schema of the deployment with prefix backstage_plugin_';
+             CREATE SCHEMA \"user-settings\" AUTHORIZATION \"owner\"; COMMENT ON SCHEMA \"user-settings\" IS 'greenroom: \
+schema of plugin user-settings of the deployment with prefix backstage_plugin_';
 ";
         assert_eq!(told, expected);
     }

@@ -15,12 +15,12 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Environment;
+use crate::config::{Config, Environment};
 
 /// A PostgreSQL pooling proxy for Backstage: every plugin database from one, over few connections.
 #[derive(Debug, Parser)]
@@ -51,7 +51,8 @@ enum Command {
 /// Which files are the configuration.
 #[derive(Debug, Args)]
 struct ConfigFiles {
-    /// A configuration file; later ones win. Without any: app-config.yaml and, if there is one, app-config.local.yaml.
+    /// A configuration file; later ones win. Without any: app-config.yaml, and where there are such, app-config.<env>.yaml for
+    /// each of BACKSTAGE_ENV, app-config.local.yaml and app-config.<env>.local.yaml.
     #[arg(long = "config", value_name = "FILE", env = "GREENROOM_CONFIG", value_delimiter = ':')]
     files: Vec<PathBuf>,
 }
@@ -59,12 +60,10 @@ struct ConfigFiles {
 impl ConfigFiles {
     /// The files that were named, else Backstage's usual ones.
     fn paths(&self) -> Vec<PathBuf> {
-        if !self.files.is_empty() {
-            return self.files.clone();
+        match self.files.as_slice() {
+            [] => Config::default_files(Path::new(""), &environment()),
+            named => named.to_owned(),
         }
-        let mut paths = vec![PathBuf::from("app-config.yaml")];
-        paths.extend(Some(PathBuf::from("app-config.local.yaml")).filter(|local| local.exists()));
-        paths
     }
 }
 

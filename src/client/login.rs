@@ -125,7 +125,7 @@ async fn authenticate(
         )));
     }
     let mut out = startup.negotiation.clone();
-    let known = shared.credentials(&route.target.login);
+    let known = shared.credentials(&route.target.login).await;
     let unknown = shared.unknown_credentials(&startup.user);
     let is_login = *route.target.login.user == *startup.user;
     let (mut exchange, mut step) = Exchange::start(auth, if is_login { &known } else { &unknown });

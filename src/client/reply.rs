@@ -156,6 +156,11 @@ fn not_opened(error: &OpenError, severity: Severity) -> Reply {
     match error {
         OpenError::Connect(ConnectError::Refused { frame_body, .. })
         | OpenError::Facts(QueryError::Refused { body: frame_body, .. }) => Reply::Passed(severity, frame_body.clone()),
+        // What the command said is for the operator.
+        OpenError::Connect(ConnectError::Secret(_)) => {
+            let code = sqlstate::SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
+            Reply::Ours(Report::new(severity, code, error.to_string()).hint("greenroom's log has what it said."))
+        }
         OpenError::Connect(error) => Reply::Ours(unreachable_server(severity, error)),
         OpenError::TimedOut { .. } | OpenError::Facts(_) => Reply::Ours(unreachable_server(severity, error)),
     }

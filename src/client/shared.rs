@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::traps::Traps;
@@ -16,6 +16,10 @@ use crate::net::Buffers;
 use crate::pool::Pools;
 use crate::provision;
 use crate::route::{POSTGRES, PoolKey, Route, RouteTable, Target};
+use crate::secret::{self, Secrets};
+
+/// How many passwords of one user name have their keys kept: routes may differ in them, and files change.
+const MAX_PASSWORDS: usize = 32;
 
 /// A schema of a pool's database.
 type Schema = (PoolKey, Arc<str>);
@@ -29,6 +33,8 @@ pub struct Shared {
     pub routes: RouteTable,
     /// Who is lent a server.
     pub pools: Arc<Pools>,
+    /// What clients have to know.
+    secrets: Arc<Secrets>,
     /// The sessions' cancel keys.
     pub keys: Arc<CancelKeys>,
     /// Every number.
@@ -60,13 +66,20 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// Nobody has logged in yet.
-    pub fn new(routes: RouteTable, pools: Arc<Pools>, metrics: Arc<Metrics>, timeouts: Timeouts) -> Self {
+    pub fn new(
+        routes: RouteTable,
+        pools: Arc<Pools>,
+        secrets: Arc<Secrets>,
+        metrics: Arc<Metrics>,
+        timeouts: Timeouts,
+    ) -> Self {
         let base = routes.resolve(POSTGRES, None).ok().filter(|base| routes.creates_schemas(base));
         let databases = base.map(|base| provision::databases_sql(&routes.virtual_databases(&base)).into());
         Self {
             databases,
             routes,
             pools,
+            secrets,
             metrics,
             timeouts,
             keys: Arc::default(),
@@ -80,18 +93,23 @@ impl Shared {
         }
     }
 
-    /// What proves that a client is `login`. The keys are derived once: it costs milliseconds.
-    pub(super) fn credentials(&self, login: &Login) -> Arc<Credentials> {
-        let Some(password) = &login.password else {
+    /// What proves that a client is `login`, now. The keys of a password are derived once: it costs milliseconds.
+    pub(super) async fn credentials(&self, login: &Login) -> Arc<Credentials> {
+        let Some(password) = self.secrets.client_password(login).await else {
             return Arc::new(self.salts.credentials(&login.user, None));
         };
-        let known = |held: &&(SecretString, Arc<Credentials>)| held.0.expose_secret() == password.expose_secret();
+        let known = |held: &&(SecretString, Arc<Credentials>)| secret::same(&held.0, &password);
         if let Some(found) = self.credentials.lock().get(&login.user).and_then(|held| held.iter().find(known)) {
             return Arc::clone(&found.1);
         }
-        let derived = Arc::new(self.salts.credentials(&login.user, Some(password)));
+        let derived = Arc::new(self.salts.credentials(&login.user, Some(&password)));
         let mut credentials = self.credentials.lock();
-        credentials.entry(Arc::clone(&login.user)).or_default().push((password.clone(), Arc::clone(&derived)));
+        let held = credentials.entry(Arc::clone(&login.user)).or_default();
+        // A password in a file is replaced time and again.
+        if held.len() == MAX_PASSWORDS {
+            held.remove(0);
+        }
+        held.push((password, Arc::clone(&derived)));
         derived
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use super::{Password, SecretText};
 
 /// Where a PostgreSQL server is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,14 +87,16 @@ pub struct ServerEndpoint {
 pub struct Login {
     /// Role name.
     pub user: Arc<str>,
-    /// Its password; `None` where PostgreSQL asks for none (trust, peer, certificates).
-    pub password: Option<SecretString>,
+    /// What PostgreSQL is told; `None` where it asks for none (trust, peer, certificates).
+    pub password: Option<Password>,
+    /// What clients prove that they know; with `None` only trust lets one in.
+    pub client_password: Option<SecretText>,
 }
 
 /// How clients of a listener prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AuthMethod {
-    /// SCRAM-SHA-256 against the route's own password.
+    /// SCRAM-SHA-256 against the password of the route's clients.
     #[default]
     ScramSha256,
     /// MD5, for clients that know nothing better.

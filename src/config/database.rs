@@ -46,6 +46,18 @@ pub enum PluginPlace {
     Postgres(PostgresPlace),
     /// Somewhere that greenroom has no part in; the client's name, such as `better-sqlite3`.
     Elsewhere(Arc<str>),
+    /// On a PostgreSQL server, but nobody is named who logs in there.
+    NoLogin,
+}
+
+impl PluginPlace {
+    /// The place, if greenroom has a way to it.
+    pub fn postgres(&self) -> Option<&PostgresPlace> {
+        match self {
+            Self::Postgres(place) => Some(place),
+            Self::Elsewhere(_) | Self::NoLogin => None,
+        }
+    }
 }
 
 /// A plugin's place on a PostgreSQL server.
@@ -120,16 +132,13 @@ impl DatabaseConfig {
     pub fn is_for_extensions(&self, schema: &str) -> bool {
         self.plugins.values().chain([&self.base]).any(|settings| match &settings.place {
             PluginPlace::Postgres(place) => place.extensions.as_deref() == Some(schema),
-            PluginPlace::Elsewhere(_) => false,
+            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => false,
         })
     }
 
-    /// The base connection, unless the base is not on PostgreSQL.
+    /// The base connection, unless the base is not on PostgreSQL or nobody is named who logs in there.
     pub fn base_place(&self) -> Option<&PostgresPlace> {
-        match &self.base.place {
-            PluginPlace::Postgres(place) => Some(place),
-            PluginPlace::Elsewhere(_) => None,
-        }
+        self.base.place.postgres()
     }
 }
 

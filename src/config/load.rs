@@ -4,13 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mistake::Mistakes;
-use super::yaml::{Node, Source, Transform, Value, merge_files, parse};
+use super::yaml::{Node, Source, Transform, Value, from_environment, merge_files, parse};
 use super::{Config, ConfigErrors, Environment, Written, read};
 
 /// What messages call a document that came from no file.
 const IN_MEMORY: &str = "configuration";
 
 impl Config {
+    /// The files that Backstage reads in `directory` when it is not told which: `app-config.yaml`, and as far as they exist
+    /// that of each environment in `BACKSTAGE_ENV`, the local one, and the local one of each environment. Later ones win.
+    pub fn default_files(directory: &Path, environment: &Environment) -> Vec<PathBuf> {
+        let named = environment.get("BACKSTAGE_ENV").map(String::as_str).unwrap_or_default();
+        let named = named.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = named.clone().map(|name| format!("app-config.{name}.yaml"));
+        let names = names.chain(["app-config.local.yaml".to_owned()]);
+        let names = names.chain(named.map(|name| format!("app-config.{name}.local.yaml")));
+        let there = names.map(|name| directory.join(name)).filter(|path| path.exists());
+        std::iter::once(directory.join("app-config.yaml")).chain(there).collect()
+    }
+
     /// Reads and merges Backstage configuration files, later ones over earlier ones.
     pub fn load(files: &[PathBuf], environment: &Environment) -> Result<Self, ConfigErrors> {
         Self::load_as_written(files, environment).map(|(config, _)| config)
@@ -27,9 +39,12 @@ impl Config {
             let name = file.display().to_string();
             match std::fs::read_to_string(file) {
                 Ok(text) => documents.push(Document {
-                    source: Arc::new(Source { name, text }),
+                    source: Source::new(name, &text),
                     directory: file.parent().map(Path::to_owned).unwrap_or_default(),
                 }),
+                Err(_) if name.contains("://") => {
+                    mistakes.add_for_file(name, None, "looks like a URL, expected a file: download it first");
+                }
                 Err(error) => mistakes.add_for_file(name, None, format!("cannot be read: {error}")),
             }
         }
@@ -43,7 +58,7 @@ impl Config {
 
     /// The same, and the document as it is written beside it.
     pub fn parse_as_written(text: &str) -> Result<(Self, Written), ConfigErrors> {
-        let source = Arc::new(Source { name: IN_MEMORY.to_owned(), text: text.to_owned() });
+        let source = Source::new(IN_MEMORY.to_owned(), text);
         let document = Document { source, directory: PathBuf::new() };
         understand(vec![document], &Environment::new(), Mistakes::default())
     }
@@ -67,7 +82,6 @@ fn understand(
     for Document { source, directory } in documents {
         match parse(source.clone()) {
             Ok(root) if matches!(root.value, Value::Map(_)) => {
-                let root = without_strangers(root);
                 let root = transform.file(root, &directory);
                 merged = Some(match merged {
                     Some(earlier) => merge_files(earlier, root),
@@ -84,24 +98,16 @@ fn understand(
     }
     // With a file missing, what the others lack may well stand in it; only what could be read is told then.
     let config = match merged {
-        Some(merged) if complete => read::config(&merged, environment, &mistakes).map(|config| (config, merged)),
+        Some(merged) if complete => {
+            let merged = merge_files(merged, from_environment(environment, &mistakes)).without_nulls();
+            read::config(&merged, environment, &mistakes).map(|config| (config, merged))
+        }
         _ => None,
     };
     match config {
         Some((config, merged)) if mistakes.is_empty() => Ok((config, Written::new(merged, environment.clone()))),
         _ => Err(mistakes.into_errors(&names)),
     }
-}
-
-/// Takes only what greenroom reads: the secrets of Backstage's other parts are none of its business, and a sidecar may
-/// well lack the files that they are kept in.
-fn without_strangers(root: Node) -> Node {
-    let Node { value: Value::Map(mut map), origin } = root else { return root };
-    map.retain(|key, _| matches!(key.as_str(), "backend" | "greenroom") || key.starts_with('$'));
-    if let Some(Node { value: Value::Map(backend), .. }) = map.get_mut("backend") {
-        backend.retain(|key, _| key == "database" || key.starts_with('$'));
-    }
-    Node { value: Value::Map(map), origin }
 }
 
 fn without_location(error: &serde_yaml::Error) -> String {

@@ -61,6 +61,7 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Mistakes {
     list: RefCell<Vec<Mistake>>,
     unset: RefCell<Vec<Unset>>,
+    remarks: RefCell<Vec<String>>,
 }
 
 /// A key or element that went away because a variable has no value. No mistake by itself, but often the reason of one.
@@ -83,6 +84,12 @@ impl Mistakes {
         });
     }
 
+    /// Whether a mistake at `origin` is noted already.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        let (file, path) = (origin.file(), origin.dotted());
+        self.list.borrow().iter().any(|mistake| mistake.file == file && mistake.path == path)
+    }
+
     /// Notes that something is missing at `origin`, and that a variable without a value is why, if it is.
     pub(super) fn missing(&self, origin: &Origin, remedy: impl fmt::Display) {
         let unset = self.unset.borrow();
@@ -95,6 +102,20 @@ impl Mistakes {
     /// Notes that what stands at `origin` goes away, because `variable` has no value.
     pub(super) fn note_unset(&self, origin: &Origin, variable: impl Into<String>) {
         self.unset.borrow_mut().push(Unset { origin: origin.clone(), variable: variable.into() });
+    }
+
+    /// Remarks on what is no mistake, but probably not meant. The same remark made twice counts once.
+    pub(super) fn remark(&self, origin: &Origin, remark: impl fmt::Display) {
+        let remark = format!("{origin}: {remark}");
+        let mut remarks = self.remarks.borrow_mut();
+        if !remarks.contains(&remark) {
+            remarks.push(remark);
+        }
+    }
+
+    /// The remarks so far.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        self.remarks.borrow().clone()
     }
 
     /// What went away for want of a variable.

@@ -14,6 +14,7 @@ mod load;
 mod logging;
 mod mistake;
 mod overlay;
+mod password;
 mod read;
 mod yaml;
 
@@ -35,6 +36,7 @@ pub use limits::{KnexPool, PoolLimits, PoolMode, ServerLimits, Timeouts};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
 pub use overlay::{OverlayError, Written};
+pub use password::{Password, PasswordCommand, SecretText};
 
 /// Environment variables by name; `std::env::vars().collect()` is the process's own.
 pub type Environment = BTreeMap<String, String>;

@@ -6,7 +6,7 @@ use super::doors::Door;
 use super::enter::Visit;
 use super::finding::{Finding, error, ok, warning};
 use super::rights::{Facts, number};
-use crate::config::{Config, PluginPlace};
+use crate::config::Config;
 use crate::sql::quote;
 
 /// Compares the ceilings of all replicas with what the server has.
@@ -90,10 +90,8 @@ fn wanted(config: &Config) -> u32 {
 /// Everyone that greenroom logs in as.
 fn logins(config: &Config) -> BTreeSet<&str> {
     let database = &config.database;
-    let places = database.plugins.values().chain([&database.base]).filter_map(|settings| match &settings.place {
-        PluginPlace::Postgres(place) => Some(&place.connection),
-        PluginPlace::Elsewhere(_) => None,
-    });
+    let places = database.plugins.values().chain([&database.base]).filter_map(|settings| settings.place.postgres());
+    let places = places.map(|place| &place.connection);
     places
         .chain(database.others.values().map(|other| &other.connection))
         .map(|connection| &*connection.login.user)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Config, Division, Login, ServerEndpoint};
+use crate::config::{Config, Connection, Division, Login, ServerEndpoint};
 use crate::route::{POSTGRES, Route, RouteTable};
 
 /// A physical database, as one login.
@@ -106,16 +106,17 @@ pub(super) fn acting_role(config: &Config) -> Option<&str> {
 
 /// Where the connection behind a door is configured.
 pub(super) fn setting(config: &Config, door: &Door) -> String {
-    let is_it = |connection: &crate::config::Connection| {
+    let is_it = |connection: &Connection| {
         connection.server.address == door.server.address && connection.login.user == door.login.user
     };
     if config.database.base_place().is_some_and(|place| is_it(&place.connection)) {
         return "backend.database.connection".to_owned();
     }
-    let of_plugin = config.database.plugins.iter().find(|(_, settings)| match &settings.place {
-        crate::config::PluginPlace::Postgres(place) => is_it(&place.connection),
-        crate::config::PluginPlace::Elsewhere(_) => false,
-    });
+    let of_plugin = config
+        .database
+        .plugins
+        .iter()
+        .find(|(_, settings)| settings.place.postgres().is_some_and(|place| is_it(&place.connection)));
     if let Some((id, _)) = of_plugin {
         return format!("backend.database.plugin.{id}.connection");
     }

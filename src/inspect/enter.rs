@@ -9,10 +9,11 @@ use tokio::time::timeout;
 
 use super::doors::{Door, acting_role, setting};
 use super::finding::{Finding, error, note};
-use crate::config::{Config, ServerAddress};
+use crate::config::{Config, Password, ServerAddress};
 use crate::net::TlsError;
 use crate::protocol::{message, sqlstate};
 use crate::provision;
+use crate::secret::Secrets;
 use crate::server::{CancelTarget, ConnectError, Connector, Dress, Row, Sequences, Server};
 use crate::sql::quote;
 
@@ -46,11 +47,12 @@ pub(super) enum Refusal {
 }
 
 impl Visit {
-    pub(super) async fn enter(door: &Door) -> Result<Self, Refusal> {
-        let connector = Connector::new((*door.server).clone(), door.login.clone()).map_err(Refusal::Settings)?;
+    pub(super) async fn enter(door: &Door, secrets: &Secrets) -> Result<Self, Refusal> {
+        let connector = Connector::new((*door.server).clone(), &door.login, secrets).map_err(Refusal::Settings)?;
         let connector = Arc::new(connector);
         let connecting = connector.connect(&door.database, &[("application_name", NAME)]);
-        let connected = timeout(LIMIT, connecting).await.map_err(|_| Refusal::Late)?.map_err(Refusal::Connect)?;
+        let connected =
+            timeout(LIMIT + printing(door), connecting).await.map_err(|_| Refusal::Late)?.map_err(Refusal::Connect)?;
         let server = Server {
             stream: connected.stream,
             dress: Dress::new(None, NAME),
@@ -79,6 +81,14 @@ impl Visit {
         message::terminate(&mut goodbye);
         // A server that is gone needs no goodbye.
         let _ = timeout(LIMIT, self.server.stream.write_all(&goodbye)).await;
+    }
+}
+
+/// How long the command that prints the login's password may take.
+fn printing(door: &Door) -> Duration {
+    match &door.login.password {
+        Some(Password::Command(command)) => command.timeout,
+        Some(Password::Text(_)) | None => Duration::ZERO,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::finding::{Finding, error};
-use crate::config::{Config, ListenAddress, PluginPlace, ServerAddress};
+use crate::config::{Config, ListenAddress, ServerAddress};
 
 /// How long a name may take to resolve.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -17,10 +17,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Looks at every server and every listener.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let database = &config.database;
-    let places = database.plugins.values().chain([&database.base]).filter_map(|settings| match &settings.place {
-        PluginPlace::Postgres(place) => Some(&place.connection),
-        PluginPlace::Elsewhere(_) => None,
-    });
+    let places = database.plugins.values().chain([&database.base]).filter_map(|settings| settings.place.postgres());
+    let places = places.map(|place| &place.connection);
     let others = database.others.values().map(|other| &other.connection);
     let servers: BTreeSet<&ServerAddress> = places.chain(others).map(|connection| &connection.server.address).collect();
     let mut findings = Vec::new();

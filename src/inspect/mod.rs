@@ -25,6 +25,7 @@ mod rights;
 mod schemas;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use finding::{Finding, Remedy, Severity};
 
@@ -32,7 +33,9 @@ use doors::Door;
 use enter::{Shut, Visit};
 
 use crate::config::{Config, Division};
+use crate::metrics::Metrics;
 use crate::route::RouteTable;
+use crate::secret::Secrets;
 
 /// What the configuration alone tells.
 pub fn offline(config: &Config, table: &RouteTable) -> Vec<Finding> {
@@ -42,7 +45,9 @@ pub fn offline(config: &Config, table: &RouteTable) -> Vec<Finding> {
 /// What PostgreSQL tells: every distinct target is tried once.
 pub async fn online(config: &Config, table: &RouteTable) -> Vec<Finding> {
     let mut findings = itself::examine(config).await;
-    let mut examination = Examination { config, table, shut: BTreeSet::new(), counted: BTreeSet::new() };
+    // Nobody reads these metrics: they end with the examination.
+    let secrets = Secrets::new(Metrics::new(1));
+    let mut examination = Examination { config, table, shut: BTreeSet::new(), counted: BTreeSet::new(), secrets };
     for door in doors::doors(config, table) {
         examination.try_door(&door, &mut findings).await;
     }
@@ -55,6 +60,8 @@ struct Examination<'c> {
     table: &'c RouteTable,
     /// Where there is no use in trying again: servers, and logins of servers.
     shut: BTreeSet<String>,
+    /// The passwords of all logins.
+    secrets: Arc<Secrets>,
     /// Servers whose connections have been counted.
     counted: BTreeSet<String>,
 }
@@ -75,7 +82,7 @@ impl Examination<'_> {
         if self.shut.contains(&server) || self.shut.contains(&login) {
             return None;
         }
-        match Visit::enter(door).await {
+        match Visit::enter(door, &self.secrets).await {
             Ok(visit) => Some(visit),
             Err(refusal) => {
                 let (shut, finding) = refusal.finding(door, self.config);

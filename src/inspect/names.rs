@@ -14,7 +14,9 @@ pub(super) fn examine(config: &Config, table: &RouteTable) -> Vec<Finding> {
     divisions(config, &mut findings);
     let mut homes: BTreeMap<Home, Vec<&str>> = BTreeMap::new();
     for (id, settings) in &config.database.plugins {
-        let PluginPlace::Postgres(_) = &settings.place else { continue };
+        if settings.place.postgres().is_none() {
+            continue;
+        }
         match route_of(id, config, table) {
             Ok(route) => homes.entry(Home::of(id, &route, config)).or_default().push(id),
             Err(problem) => findings.push(error(format!("plugin {id}"), problem)),
@@ -64,10 +66,9 @@ impl std::fmt::Display for Home {
 /// The route that a plugin's client gets: by the database that Backstage asks for.
 fn route_of(id: &str, config: &Config, table: &RouteTable) -> Result<Arc<Route>, String> {
     let in_schemas = config.database.backstage_division == Division::Schema;
-    let asked = match &config.database.plugin(id).place {
-        PluginPlace::Postgres(place) if place.own_database || in_schemas => place.connection.database.clone(),
-        _ => None,
-    };
+    let place = config.database.plugin(id).place.postgres();
+    let asked =
+        place.filter(|place| place.own_database || in_schemas).and_then(|place| place.connection.database.clone());
     let name = asked.unwrap_or_else(|| format!("{}{id}", config.database.prefix).into());
     table.resolve(&name, Some(&format!("backstage_plugin_{id}"))).map_err(|problem| problem.to_string())
 }
@@ -77,10 +78,7 @@ fn divisions(config: &Config, findings: &mut Vec<Finding>) {
     if config.database.backstage_division != Division::Schema {
         return;
     }
-    let database = |place: &PluginPlace| match place {
-        PluginPlace::Postgres(place) => place.division == Division::Database,
-        PluginPlace::Elsewhere(_) => false,
-    };
+    let database = |place: &PluginPlace| place.postgres().is_some_and(|place| place.division == Division::Database);
     let why = "with backend.database.pluginDivisionMode: schema Backstage asks for one database and sets the schema itself, \
                so it never asks for a plugin's own database";
     if database(&config.database.base.place) {

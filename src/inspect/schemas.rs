@@ -8,7 +8,7 @@ use super::doors::Door;
 use super::enter::Visit;
 use super::finding::{Finding, Severity, error, note, ok, warning};
 use super::rights::{self, Facts, is_true, text};
-use crate::config::{Config, Division, MAX_NAME_BYTES, PluginPlace, is_plugin_id};
+use crate::config::{Config, Division, MAX_NAME_BYTES, is_plugin_id};
 use crate::provision::{self, Mark};
 use crate::route::{PluginId, Route, Target};
 use crate::server::Row;
@@ -328,10 +328,9 @@ async fn hidden(visit: &mut Visit, door: &Door, config: &Config, findings: &mut 
         .await?;
     for name in rows.iter().filter_map(|row| text(row, 0)) {
         let Some(id) = name.strip_prefix(&**prefix).filter(|id| is_plugin_id(id)) else { continue };
-        let is_schema = config.database.plugins.get(id).is_none_or(|settings| match &settings.place {
-            PluginPlace::Postgres(place) => place.division == Division::Schema,
-            PluginPlace::Elsewhere(_) => false,
-        });
+        let named = config.database.plugins.get(id);
+        let is_schema = named
+            .is_none_or(|settings| settings.place.postgres().is_some_and(|place| place.division == Division::Schema));
         if !is_schema || name == &*door.database {
             continue;
         }

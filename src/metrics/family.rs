@@ -56,6 +56,7 @@ pub const FAMILIES: &[Family] = &[
     row("greenroom_evictions_total", Kind::Counter, &["from", "to"], "Idle connections that gave their place to another pool."),
     row("greenroom_pool_limit", Kind::Gauge, &["plugin", "limit"], "Limits of a plugin, as configured."),
     row("greenroom_server_closed_total", Kind::Counter, &["reason"], "Connections to PostgreSQL that were closed."),
+    row("greenroom_password_renewals_total", Kind::Counter, &["source", "result"], "Passwords read anew from files that had changed, and runs of commands that print them."),
     row("greenroom_leases", Kind::Gauge, &["plugin"], "Server connections on loan now."),
     row("greenroom_acquire_seconds", Kind::Histogram, &["plugin"], "From asking for a server to having one or giving up."),
     row("greenroom_acquire_waiting", Kind::Gauge, &["plugin"], "Requests for a server that wait now."),
@@ -138,7 +139,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::metrics::{ClientState, ConnectResult, Label, LoginResult, Metrics, ServerState};
+    use crate::metrics::{
+        ClientState, ConnectResult, Label, LoginResult, Metrics, PasswordSource, RenewalResult, ServerState,
+    };
 
     const DOCS: &str = include_str!("../../docs/metrics.md");
 
@@ -226,9 +229,15 @@ mod tests {
         fn values<L: Label>() -> Vec<&'static str> {
             L::ALL.iter().map(|label| label.as_str()).collect()
         }
-        let all =
-            [values::<ClientState>(), values::<LoginResult>(), values::<ServerState>(), values::<ConnectResult>()]
-                .concat();
+        let all = [
+            values::<ClientState>(),
+            values::<LoginResult>(),
+            values::<ServerState>(),
+            values::<ConnectResult>(),
+            values::<PasswordSource>(),
+            values::<RenewalResult>(),
+        ]
+        .concat();
         for value in all.into_iter().chain(["received", "sent", "other", "unknown"]) {
             assert!(DOCS.contains(&format!("| `{value}` |")), "docs/metrics.md lacks {value}");
         }

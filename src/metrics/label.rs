@@ -101,6 +101,28 @@ label! {
     }
 }
 
+label! {
+    /// Where a password that changes comes from.
+    PasswordSource {
+        /// A file that the configuration names by `$file`.
+        File = "file",
+        /// A `passwordCommand`.
+        Command = "command",
+    }
+}
+
+label! {
+    /// How the renewal of a password ended.
+    RenewalResult {
+        /// There is a new one.
+        Ok = "ok",
+        /// The file cannot be read, or the command gave none.
+        Failed = "failed",
+        /// The command ran for too long.
+        Timeout = "timeout",
+    }
+}
+
 /// What the names beyond the cap are folded into.
 pub const OTHER: &str = "other";
 
@@ -180,6 +202,8 @@ mod tests {
         check::<LoginResult>();
         check::<ServerState>();
         check::<ConnectResult>();
+        check::<PasswordSource>();
+        check::<RenewalResult>();
     }
 
     #[test]

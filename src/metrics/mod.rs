@@ -20,11 +20,12 @@ use std::sync::Arc;
 use prometheus::{IntCounterVec, Registry, TextEncoder};
 
 pub use guard::{GaugeGuard, InState, StateGauges};
-pub use label::{ClientState, ConnectResult, Label, LoginResult, ServerState};
+pub use label::{ClientState, ConnectResult, Label, LoginResult, PasswordSource, RenewalResult, ServerState};
 pub use plugin::PluginMetrics;
 pub use server::{PoolMetrics, ServerMetrics};
 
 use family::Families;
+use guard::ResultCounters;
 use label::Capped;
 use plugin::PluginVecs;
 use server::ServerVecs;
@@ -38,6 +39,8 @@ pub struct Metrics {
     servers: Capped<ServerMetrics>,
     evictions: IntCounterVec,
     closed: IntCounterVec,
+    /// By the index of the source.
+    renewals: Box<[ResultCounters<RenewalResult>]>,
     max_names: usize,
 }
 
@@ -49,6 +52,10 @@ impl Metrics {
         let families = Families::new(&registry);
         families.gauges("greenroom_build_info").with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         families.process();
+        let renewals = families.counters("greenroom_password_renewals_total");
+        let of = |source: &PasswordSource| {
+            ResultCounters::new(|result| renewals.with_label_values(&[source.as_str(), result]))
+        };
         Arc::new(Self {
             plugin_vecs: PluginVecs::new(&families),
             plugins: Capped::new(max_plugins),
@@ -56,6 +63,7 @@ impl Metrics {
             servers: Capped::new(max_plugins),
             closed: families.counters("greenroom_server_closed_total"),
             evictions: families.counters("greenroom_evictions_total"),
+            renewals: PasswordSource::ALL.iter().map(of).collect(),
             max_names: max_plugins,
             registry,
         })
@@ -96,6 +104,11 @@ impl Metrics {
     /// Counts an idle connection of a database that gave its place to another one's.
     pub fn evicted(&self, from: &str, to: &str) {
         self.evictions.with_label_values(&[from, to]).inc();
+    }
+
+    /// Counts a password that was, or could not be, renewed.
+    pub fn password_renewal(&self, source: PasswordSource, result: RenewalResult) {
+        self.renewals[source.index()].count(result);
     }
 
     /// Writes everything in Prometheus' text format 0.0.4. It reads `/proc` and takes about a millisecond for 500

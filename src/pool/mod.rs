@@ -49,6 +49,7 @@ use crate::config::{PoolLimits, ServerAddress, ServerEndpoint, ServerLimits};
 use crate::metrics::{Metrics, PluginMetrics, PoolMetrics, ServerMetrics};
 use crate::net::TlsError;
 use crate::route::{PluginId, PoolKey, Route};
+use crate::secret::Secrets;
 use crate::server::{Connector, DatabaseFacts};
 
 /// The settings a server reported when it logged in, in its own spelling and order.
@@ -113,6 +114,7 @@ pub struct Member {
 /// Every pool and every scheduler of one proxy.
 pub struct Pools {
     limits: ServerLimits,
+    secrets: Arc<Secrets>,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
     stop: CancellationToken,
@@ -126,9 +128,10 @@ struct Known {
 }
 
 impl Pools {
-    /// No pool yet; these are the limits of each PostgreSQL server.
-    pub fn new(limits: ServerLimits, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { limits, metrics, known: Mutex::default(), stop: CancellationToken::new() })
+    /// No pool yet; these are the limits of each PostgreSQL server, whose connections are opened with what `secrets` knows.
+    pub fn new(limits: ServerLimits, secrets: Arc<Secrets>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (known, stop) = (Mutex::default(), CancellationToken::new());
+        Arc::new(Self { limits, secrets, metrics, known, stop })
     }
 
     /// The right of `route`'s plugin to borrow; makes its pool and its scheduler if they are new.
@@ -161,7 +164,7 @@ impl Pools {
         let facts =
             known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
         let facts = Arc::clone(facts);
-        let connector = Arc::new(Connector::new(endpoint, route.target.login.clone())?);
+        let connector = Arc::new(Connector::new(endpoint, &route.target.login, &self.secrets)?);
         let pool = Arc::new_cyclic(|weak: &Weak<Pool>| {
             let store = Arc::new(Store::new(weak.clone()));
             Pool {

@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::net::{ListenError, Listening};
 use crate::pool::Pools;
 use crate::route::RouteTable;
+use crate::secret::Secrets;
 
 /// Why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +54,9 @@ impl Proxy {
                     .map_err(|source| StartError::Http { address: format!("{}:{}", at.host, at.port), source })?,
             ),
         };
-        let pools = Pools::new(config.server_limits, Arc::clone(&metrics));
-        let shared = Arc::new(Shared::new(routes, pools, metrics, config.timeouts));
+        let secrets = Secrets::new(Arc::clone(&metrics));
+        let pools = Pools::new(config.server_limits, Arc::clone(&secrets), Arc::clone(&metrics));
+        let shared = Arc::new(Shared::new(routes, pools, secrets, metrics, config.timeouts));
         let readiness = Arc::new(Readiness::starting());
         Ok(Self { listeners, http, readiness, shared, shutdown_grace: config.shutdown_grace })
     }

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::RouteTable;
 use crate::config::{
-    Config, Connection, DatabaseConfig, Division, KnexPool, PluginPlace, PluginSettings, PoolLimits, PoolMode,
-    PostgresPlace, ServerEndpoint, SslMode, is_plugin_id,
+    Config, Connection, DatabaseConfig, Division, KnexPool, Password, PluginPlace, PluginSettings, PoolLimits,
+    PoolMode, PostgresPlace, ServerEndpoint, SslMode, is_plugin_id,
 };
 
 /// What is shown of a configuration.
@@ -47,6 +47,8 @@ impl Shown<'_> {
             "listen": listeners.collect::<Vec<_>>(),
             "http": config.http.as_ref().map(|http| format!("{}:{}", http.host, http.port)),
             "maxServerConnections": config.server_limits.ceiling,
+            "reservedConnections": config.server_limits.reserved,
+            "maxParallelConnects": config.server_limits.parallel_connects,
             "replicas": config.replicas,
             "prefix": &*database.prefix,
             "schemaPrefix": &*database.schema_prefix,
@@ -62,7 +64,8 @@ impl Shown<'_> {
     fn base(&self, base: &PluginSettings) -> Value {
         let more = [("pool", pool(&base.limits)), ("knexPool", knex_pool(&base.knex))];
         match &base.place {
-            PluginPlace::Elsewhere(client) => with(elsewhere(client), more),
+            PluginPlace::Elsewhere(client) => elsewhere(client),
+            PluginPlace::NoLogin => with(no_login(), more),
             PluginPlace::Postgres(place) => {
                 let shown = self.place(&place.connection, place.connection.database.as_ref(), None);
                 with(with(shown, rules(place)), more)
@@ -75,9 +78,14 @@ impl Shown<'_> {
             return json!({ "error": "not a plugin id; expected letters, digits, - and _" });
         }
         let settings = database.plugin(id);
-        let more = [("pool", pool(&settings.limits)), ("knexPool", knex_pool(&settings.knex))];
+        let more = [
+            ("weight", json!(settings.weight)),
+            ("pool", pool(&settings.limits)),
+            ("knexPool", knex_pool(&settings.knex)),
+        ];
         let place = match &settings.place {
-            PluginPlace::Elsewhere(client) => return with(elsewhere(client), more),
+            PluginPlace::Elsewhere(client) => return elsewhere(client),
+            PluginPlace::NoLogin => return with(no_login(), more),
             PluginPlace::Postgres(place) => place,
         };
         let by_rule = format!("{}{id}", database.prefix);
@@ -115,8 +123,8 @@ impl Shown<'_> {
             "user": &*connection.login.user,
             "hasPassword": connection.login.password.is_some(),
         });
-        if let (Some(salt), Some(password)) = (self.password_salt, &connection.login.password) {
-            shown = with(shown, [("passwordSha256", json!(digest(salt, password)))]);
+        if let (Some(salt), Some(Password::Text(password))) = (self.password_salt, &connection.login.password) {
+            shown = with(shown, [("passwordSha256", json!(digest(salt, &password.text)))]);
         }
         shown
     }
@@ -128,6 +136,10 @@ fn elsewhere(client: &str) -> Value {
         "proxied": false,
         "reason": format!("kept in {client}, which greenroom has no part in; Backstage goes there itself"),
     })
+}
+
+fn no_login() -> Value {
+    json!({ "client": "pg", "proxied": false, "reason": "backend.database.connection names no user" })
 }
 
 fn rules(place: &PostgresPlace) -> [(&'static str, Value); 3] {
@@ -215,4 +227,69 @@ fn digest(salt: &str, password: &SecretString) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+backend:
+  database:
+    client: pg
+    role: owner
+    connection: { host: db, user: base, password: geheim, database: shared }
+    plugin:
+      auth: { client: better-sqlite3 }
+      catalog: { connection: { user: cat, password: geheimer, database: entities } }
+greenroom: { division: schema, database: { reports: {} } }
+";
+
+    fn shown(text: &str, plugins: &[&str], password_salt: Option<&str>) -> Value {
+        let plugins: Vec<String> = plugins.iter().map(ToString::to_string).collect();
+        Shown { plugins: &plugins, password_salt }.of(&Config::parse(text).unwrap_or_else(|errors| panic!("{errors}")))
+    }
+
+    #[test]
+    fn each_plugin_is_shown_with_what_backstage_asks_for_and_where_that_leads() {
+        let shown = shown(TEXT, &["app", "auth", "catalog", "a b"], None);
+        let place = |id: &str| {
+            let plugin = &shown["plugins"][id];
+            ["logicalDatabase", "server", "database", "schema", "user", "role"].map(|key| plugin[key].as_str())
+        };
+        let some = |words: [&'static str; 6]| words.map(Some);
+        assert_eq!(place("app"), some(["backstage_plugin_app", "db:5432", "shared", "app", "base", "owner"]));
+        assert_eq!(place("catalog"), some(["entities", "db:5432", "entities", "catalog", "cat", "owner"]));
+        assert_eq!(shown["plugins"]["auth"]["proxied"], false);
+        assert!(shown["plugins"]["a b"]["error"].as_str().unwrap().starts_with("not a plugin id"));
+        assert_eq!(shown["databases"]["reports"]["database"], "reports");
+        assert_eq!(shown["warnings"][0], "plugin auth is kept in better-sqlite3: not proxied");
+    }
+
+    #[test]
+    fn a_backstage_in_schema_mode_asks_for_the_shared_database() {
+        let text = TEXT.replace("role:", "pluginDivisionMode: schema\n    role:");
+        let shown = shown(&text, &["app"], None);
+        assert_eq!(shown["plugins"]["app"]["logicalDatabase"], "shared");
+        assert_eq!(shown["plugins"]["app"]["schema"], "app");
+    }
+
+    #[test]
+    fn without_names_the_configured_plugins_are_shown() {
+        let shown = shown(TEXT, &[], None);
+        assert_eq!(shown["plugins"].as_object().unwrap().keys().collect::<Vec<_>>(), ["auth", "catalog"]);
+    }
+
+    #[test]
+    fn a_password_is_never_shown_and_equal_ones_have_equal_digests() {
+        let bare = shown(TEXT, &["app", "catalog"], None);
+        assert!(!bare.to_string().contains("geheim") && !bare.to_string().contains("passwordSha256"), "{bare}");
+        assert_eq!(bare["plugins"]["app"]["hasPassword"], true);
+        let salted = shown(TEXT, &["app", "search", "catalog"], Some("salt"));
+        let digest = |id: &str| salted["plugins"][id]["passwordSha256"].as_str().unwrap().to_owned();
+        assert!(!salted.to_string().contains("geheim"), "{salted}");
+        assert_eq!(digest("app"), digest("search"));
+        assert_ne!(digest("app"), digest("catalog"));
+        assert_ne!(shown(TEXT, &["app"], Some("other"))["plugins"]["app"]["passwordSha256"], digest("app"));
+    }
 }

@@ -37,6 +37,15 @@ pub enum RouteError {
         /// The client in Backstage's configuration.
         client: Arc<str>,
     },
+    /// Nobody is named who could log in there.
+    #[error(
+        "database \"{database}\" is not served by greenroom: backend.database.connection names no user, and the plugin has \
+         no connection of its own"
+    )]
+    NoLogin {
+        /// What was asked for.
+        database: LogicalDatabase,
+    },
     /// PostgreSQL would cut the name short, and two plugins could meet.
     #[error(
         "database \"{database}\" needs the name \"{name}\" of {} bytes, PostgreSQL keeps {MAX_NAME_BYTES}; \
@@ -278,6 +287,17 @@ fn names(database: &DatabaseConfig) -> HashMap<Arc<str>, Named> {
         };
         names.insert(name.clone(), named);
     }
+    if database.backstage_division == Division::Schema {
+        // Without a base login the database that plugins share is there all the same, for those with logins of their own.
+        let named = database.plugins.values().filter_map(|settings| match &settings.place {
+            PluginPlace::Postgres(place) => place.connection.database.as_ref(),
+            _ => None,
+        });
+        for name in named {
+            let shared = || Named::Shared { physical: name.clone(), by_base: false };
+            names.entry(name.clone()).or_insert_with(shared);
+        }
+    }
     if let Some(base) = database.base_place() {
         let shared = base.connection.database.clone();
         let postgres = match (base.division, &shared) {
@@ -285,7 +305,10 @@ fn names(database: &DatabaseConfig) -> HashMap<Arc<str>, Named> {
             _ => POSTGRES.into(),
         };
         names.insert(POSTGRES.into(), Named::Shared { physical: postgres, by_base: true });
-        if let Some(shared) = shared {
+        // A Backstage in database mode asks for this name only where a plugin has it for its own.
+        let by_rule = database.backstage_division == Division::Database;
+        let own = |name: &Arc<str>| by_rule && matches!(names.get(name), Some(Named::Plugin(_)));
+        if let Some(shared) = shared.filter(|name| !own(name)) {
             names.insert(shared.clone(), Named::Shared { physical: shared, by_base: true });
         }
     }
@@ -298,6 +321,7 @@ fn postgres<'s>(settings: &'s PluginSettings, database: &LogicalDatabase) -> Res
         PluginPlace::Elsewhere(client) => {
             Err(RouteError::NotProxied { database: database.clone(), client: client.clone() })
         }
+        PluginPlace::NoLogin => Err(RouteError::NoLogin { database: database.clone() }),
     }
 }
 

@@ -213,3 +213,23 @@ fn extensions_are_looked_for_behind_a_plugins_schema_and_their_own_schema_is_no_
     let told = leads(&table, "backstage_plugin_ext", None);
     assert!(told.contains("greenroom.extensionsSchema"), "{told}");
 }
+
+#[test]
+fn without_a_base_login_plugins_with_logins_of_their_own_share_a_database_all_the_same() {
+    let text = "backend: { database: { client: pg, pluginDivisionMode: schema, connection: { host: db, database: shared }, plugin: {
+        catalog: { connection: { user: cat, password: c } }, search: { connection: { user: sea, password: s } } } } }";
+    let table = table(text);
+    assert_eq!(leads(&table, "shared", Some("backstage_plugin_catalog")), "cat@db:5432/shared as catalog");
+    assert_eq!(leads(&table, "backstage_plugin_search", None), "sea@db:5432/shared.search as search");
+    assert!(matches!(table.resolve("shared", None), Err(RouteError::WhichPlugin { .. })));
+    assert!(matches!(table.resolve("backstage_plugin_auth", None), Err(RouteError::NoLogin { .. })));
+    assert!(matches!(table.resolve("postgres", None), Err(RouteError::Unknown { .. })));
+}
+
+#[test]
+fn a_plugin_that_names_the_shared_database_for_its_own_has_its_schema_there() {
+    let text = format!("{}{SCHEMA}", backend("    plugin: { catalog: { connection: { database: shared } } }\n"));
+    assert_eq!(leads(&table(&text), "shared", None), "base@db:5432/shared.catalog as catalog");
+    let schema_mode = text.replace("client: pg", "client: pg\n    pluginDivisionMode: schema");
+    assert_eq!(leads(&table(&schema_mode), "shared", Some("backstage_plugin_auth")), "base@db:5432/shared as auth");
+}

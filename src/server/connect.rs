@@ -2,26 +2,34 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::login::log_in;
+use super::login::{Identity, log_in};
 use super::sasl::KeyCache;
 use super::wire::Wire;
 use crate::auth::scram_client::ScramError;
 use crate::config::{Login, ServerAddress, ServerEndpoint, SslMode};
 use crate::net::{Stream, TlsConnector, TlsError, dial};
-use crate::protocol::FrameError;
+use crate::protocol::{FrameError, sqlstate};
+use crate::secret::{Secret, SecretError, Secrets, same};
 
 /// SSLRequest: its length and its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// How often one connection may be tried with another password: with a newer one, and, while a password is being changed,
+/// with the one before and the newer one again.
+const MAX_LOGINS: usize = 3;
 
 /// A server and a login, prepared once: certificates are read, and SCRAM keys are kept after the first login.
 pub struct Connector {
     address: ServerAddress,
     tls: Option<TlsConnector>,
-    pub(super) login: Login,
+    user: Arc<str>,
+    secret: Option<Arc<Secret>>,
     pub(super) keys: KeyCache,
 }
 
@@ -81,8 +89,11 @@ pub enum ConnectError {
         message: String,
     },
     /// A password is asked for and none is configured.
-    #[error("the server asks for a password: set backend.database.connection.password")]
+    #[error("the server asks for a password: set backend.database.connection.password or greenroom.passwordCommand")]
     NoPassword,
+    /// The command that prints the password did not.
+    #[error("greenroom has no password for PostgreSQL: its passwordCommand gave none")]
+    Secret(#[from] SecretError),
     /// The server asks for a proof that greenroom does not know.
     #[error(
         "the server asks for {0}, which is not supported: use scram-sha-256, md5, password or trust in its pg_hba.conf"
@@ -102,19 +113,30 @@ pub enum ConnectError {
     Protocol(&'static str),
 }
 
+impl ConnectError {
+    /// Whether PostgreSQL refused the login, for which the password may be the reason.
+    fn is_refused_login(&self) -> bool {
+        let codes = [sqlstate::INVALID_PASSWORD, sqlstate::INVALID_AUTHORIZATION_SPECIFICATION];
+        matches!(self, Self::Refused { code, .. } if codes.contains(&code.as_str()))
+    }
+}
+
 impl Connector {
-    /// Prepares connections to `endpoint` as `login`.
+    /// Prepares connections to `endpoint` as `login`, with what `secrets` knows of its password.
     ///
     /// # Errors
     /// A TLS setting that cannot be honoured, by its name.
-    pub fn new(endpoint: ServerEndpoint, login: Login) -> Result<Self, TlsError> {
+    pub fn new(endpoint: ServerEndpoint, login: &Login, secrets: &Secrets) -> Result<Self, TlsError> {
         let tls = TlsConnector::new(&endpoint.tls)?;
         let address = endpoint.address;
         match (&address, &tls) {
             (ServerAddress::Unix { .. }, Some(tls)) if tls.mode() != SslMode::Prefer => {
                 Err(TlsError::UnixSocket { address: address.to_string() })
             }
-            _ => Ok(Self { address, tls, login, keys: KeyCache::default() }),
+            _ => {
+                let secret = secrets.of(&address, login);
+                Ok(Self { address, tls, user: Arc::clone(&login.user), secret, keys: KeyCache::default() })
+            }
         }
     }
 
@@ -124,13 +146,44 @@ impl Connector {
     }
 
     /// Opens a connection to `database` and logs in. `startup` are further startup parameters (`client_encoding`,
-    /// `application_name`, `search_path`, `options`). Waits for as long as the server does: the caller sets the limit.
+    /// `application_name`, `search_path`, `options`). A password that is refused is asked for anew, and another one is tried
+    /// at once. Waits for as long as the server does: the caller sets the limit.
     ///
     /// # Errors
     /// What kept it from being ready; [`ConnectError::Refused`] holds PostgreSQL's own error.
     pub async fn connect(&self, database: &str, startup: &[(&str, &str)]) -> Result<Connected, ConnectError> {
+        let Some(secret) = &self.secret else { return self.attempt(database, startup, None).await };
+        let mut tried = vec![secret.current().await?];
+        loop {
+            let password = tried.last().expect("it begins with one");
+            let error = match self.attempt(database, startup, Some(password)).await {
+                Ok(connected) => {
+                    secret.accepted(password);
+                    return Ok(connected);
+                }
+                Err(error) => error,
+            };
+            if !error.is_refused_login() || tried.len() == MAX_LOGINS {
+                return Err(error);
+            }
+            // After two different ones a third is tried only if it is the first again: PostgreSQL got it in between.
+            let other = secret.instead_of(password).await;
+            match other.filter(|other| tried.len() == 1 || same(other, &tried[0])) {
+                Some(other) => tried.push(other),
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        database: &str,
+        startup: &[(&str, &str)],
+        password: Option<&SecretString>,
+    ) -> Result<Connected, ConnectError> {
         let stream = self.open().await?;
-        log_in(self, Wire::new(stream), database, startup).await
+        let identity = Identity { user: &self.user, password, keys: &self.keys };
+        log_in(identity, Wire::new(stream), database, startup).await
     }
 
     /// Connects, and encrypts as configured.
@@ -166,10 +219,7 @@ const NOT_AN_ANSWER: ConnectError = ConnectError::Protocol("its answer to SSLReq
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector")
-            .field("address", &self.address)
-            .field("user", &self.login.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Connector").field("address", &self.address).field("user", &self.user).finish_non_exhaustive()
     }
 }
 

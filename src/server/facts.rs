@@ -5,18 +5,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::connection::{QueryError, Server};
+use crate::protocol::sqlstate;
 use crate::sql::quote;
+
+/// How often the catalogs are asked once more when something was dropped under the question.
+const MAX_ASKED_AGAIN: u32 = 5;
+
+/// The pause before that.
+const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What makes a function's body suspect: statements at the beginning of a line of thought (`SET` behind an UPDATE is none),
 /// SQL that is put together at run time, and temporary objects.
 const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M";
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
-const SUSPECT_CALLS: &str = r"\m(set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup)\M|pg_temp";
+const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup";
 
-/// Extensions whose functions are known to leave nothing behind, except for those that [`SUSPECT_CALLS`] names.
+/// Extensions whose functions are known to leave nothing behind, except for those that [`SUSPECT_FUNCTIONS`] names.
 const HARMLESS_EXTENSIONS: &[&str] = &[
     "amcheck",
     "bloom",
@@ -130,6 +138,20 @@ impl DatabaseFacts {
     /// # Errors
     /// Those of [`Server::query`].
     pub async fn ask(&self, server: &mut Server) -> Result<Code, QueryError> {
+        for _ in 0..MAX_ASKED_AGAIN {
+            match self.ask_once(server).await {
+                // PostgreSQL puts definitions into words by what is there now, not by what the question sees: a table that
+                // another session drops meanwhile, as migrations do, makes it "could not open relation with OID 16384".
+                Err(QueryError::Refused { code, .. }) if code == sqlstate::INTERNAL_ERROR => {
+                    tokio::time::sleep(ASK_AGAIN_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.ask_once(server).await
+    }
+
+    async fn ask_once(&self, server: &mut Server) -> Result<Code, QueryError> {
         let before = self.state.load(Ordering::Acquire);
         let rows = server.query(&question()).await?;
         let stateful = rows.first().and_then(|row| row.first()).is_none_or(|value| value.as_deref() != Some("f"));
@@ -146,24 +168,38 @@ impl DatabaseFacts {
 }
 
 /// Reads only catalogs that every role may read, with every name qualified: no search_path can bend it.
+///
+/// Expressions are read as they are stored, with functions by their numbers. PostgreSQL's functions that write them out
+/// (pg_get_expr and the like) open the tables they are about: a table that is being migrated would have the question wait
+/// for its lock, and one that has just been dropped would be an error.
 fn question() -> String {
-    let statements = quote::literal(&format!(r"{SUSPECT_STATEMENTS}|{SUSPECT_CALLS}|\mnextval\M"));
-    let calls_or_nextval = quote::literal(&format!(r"{SUSPECT_CALLS}|\mnextval\M"));
-    let calls = quote::literal(SUSPECT_CALLS);
+    // In a text, where a temporary schema may be named too.
+    let calls = format!(r"\m({SUSPECT_FUNCTIONS})\M|pg_temp");
+    let calls_or_nextval = quote::literal(&format!(r"{calls}|\mnextval\M"));
+    let statements = quote::literal(&format!(r"{SUSPECT_STATEMENTS}|{calls}|\mnextval\M"));
     let extensions = HARMLESS_EXTENSIONS.iter().map(|name| quote::literal(name)).collect::<Vec<_>>().join(", ");
     let system = "('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)";
+    // In a stored expression: `{FUNCEXPR :funcid 2078 `, `:opfuncid`, `:aggfnoid`, `:winfnoid`.
+    let stored = format!(
+        r"SELECT pg_catalog.concat(':\w*(funcid|fnoid) (', f.suspects, ')\M') AS calls,
+                 pg_catalog.concat(':\w*(funcid|fnoid) (', f.suspects, '|', f.nextvals, ')\M') AS calls_or_nextval
+         FROM (SELECT pg_catalog.string_agg(p.oid::pg_catalog.text, '|') FILTER (WHERE p.proname <> 'nextval') AS suspects,
+                      pg_catalog.string_agg(p.oid::pg_catalog.text, '|') FILTER (WHERE p.proname = 'nextval') AS nextvals
+               FROM pg_catalog.pg_proc p WHERE p.proname ~ '^({SUSPECT_FUNCTIONS}|nextval)$') f"
+    );
     let conditions = [
         // Functions and procedures: by their body if it can be read, and by what their arguments default to. One in C may do
-        // anything, unless its extension is known.
+        // anything, unless its extension is known. A body that PostgreSQL has parsed is a column since 14.
         format!(
             "FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
              WHERE p.pronamespace NOT IN {system} AND p.prokind <> 'a'
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
                WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
                AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname IN ({extensions}))
-             AND (pg_catalog.pg_get_function_arguments(p.oid) ~* {calls_or_nextval}
+             AND (p.proargdefaults::pg_catalog.text ~ (SELECT calls_or_nextval FROM stored)
                OR CASE WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN true
-                  WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ~* {calls_or_nextval}
+                  WHEN p.prosrc = '' THEN
+                    pg_catalog.to_jsonb(p) ->> 'prosqlbody' ~ (SELECT calls_or_nextval FROM stored)
                   ELSE p.prosrc ~* {statements} END)"
         ),
         // Aggregates and operators over functions of PostgreSQL's own.
@@ -176,28 +212,25 @@ fn question() -> String {
             "FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc f ON f.oid = o.oprcode
              WHERE o.oprnamespace NOT IN {system} AND f.proname ~* {calls_or_nextval}"
         ),
-        // Views and rules.
-        format!(
-            "FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-             WHERE c.relnamespace NOT IN {system} AND pg_catalog.pg_get_ruledef(r.oid) ~* {calls_or_nextval}"
-        ),
+        // Views and rules, but for the system's own, of which there are many: their numbers are below 16384.
+        "FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384
+         AND pg_catalog.concat(r.ev_action, r.ev_qual) ~ (SELECT calls_or_nextval FROM stored)"
+            .to_owned(),
         // Defaults: nextval is what every serial column has; it leaves what only currval and lastval can see.
-        format!("FROM pg_catalog.pg_attrdef a WHERE pg_catalog.pg_get_expr(a.adbin, a.adrelid) ~* {calls}"),
-        format!("FROM pg_catalog.pg_type t WHERE t.typdefault ~* {calls}"),
-        format!(
-            "FROM pg_catalog.pg_constraint k WHERE k.contype = 'c'
-             AND pg_catalog.pg_get_constraintdef(k.oid) ~* {calls_or_nextval}"
-        ),
-        format!(
-            "FROM pg_catalog.pg_trigger g WHERE NOT g.tgisinternal AND pg_catalog.pg_get_triggerdef(g.oid) ~* {calls}"
-        ),
-        format!(
-            "FROM pg_catalog.pg_policy y WHERE pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid),
-             pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) ~* {calls_or_nextval}"
-        ),
+        "FROM pg_catalog.pg_attrdef a WHERE a.adbin::pg_catalog.text ~ (SELECT calls FROM stored)".to_owned(),
+        "FROM pg_catalog.pg_type t WHERE t.typdefaultbin::pg_catalog.text ~ (SELECT calls FROM stored)".to_owned(),
+        "FROM pg_catalog.pg_constraint k WHERE k.contype = 'c'
+         AND k.conbin::pg_catalog.text ~ (SELECT calls_or_nextval FROM stored)"
+            .to_owned(),
+        "FROM pg_catalog.pg_trigger g WHERE NOT g.tgisinternal
+         AND g.tgqual::pg_catalog.text ~ (SELECT calls FROM stored)"
+            .to_owned(),
+        "FROM pg_catalog.pg_policy y
+         WHERE pg_catalog.concat(y.polqual, y.polwithcheck) ~ (SELECT calls_or_nextval FROM stored)"
+            .to_owned(),
     ];
     let conditions: Vec<_> = conditions.into_iter().map(|condition| format!("EXISTS (SELECT {condition})")).collect();
-    format!("SELECT {}", conditions.join("\nOR "))
+    format!("WITH stored AS ({stored}) SELECT {}", conditions.join("\nOR "))
 }
 
 #[cfg(test)]

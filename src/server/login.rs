@@ -2,11 +2,11 @@
 
 use bytes::{Buf, Bytes};
 use postgres_protocol::authentication::md5_hash;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::sasl;
+use super::sasl::{self, KeyCache};
 use super::wire::Wire;
-use super::{ConnectError, Connected, Connector};
+use super::{ConnectError, Connected};
 use crate::protocol::message::{frame, put_str};
 use crate::protocol::tag::{Backend, Frontend, TxStatus};
 use crate::protocol::{Frame, body};
@@ -17,15 +17,25 @@ const PROTOCOL: u32 = 3 << 16;
 /// PostgreSQL reports about fifteen settings; a server that never stops must not fill the memory.
 const MAX_PARAMETERS: usize = 1000;
 
-/// Logs `connector`'s login in to `database`.
+/// Who logs in, and how it is proven.
+#[derive(Clone, Copy)]
+pub(super) struct Identity<'a> {
+    pub(super) user: &'a str,
+    /// The password, if there is one.
+    pub(super) password: Option<&'a SecretString>,
+    /// Keys of earlier logins.
+    pub(super) keys: &'a KeyCache,
+}
+
+/// Logs in to `database`.
 pub(super) async fn log_in(
-    connector: &Connector,
+    identity: Identity<'_>,
     mut wire: Wire,
     database: &str,
     startup: &[(&str, &str)],
 ) -> Result<Connected, ConnectError> {
-    wire.send(&startup_message(&connector.login.user, database, startup)).await?;
-    authenticate(connector, &mut wire).await?;
+    wire.send(&startup_message(identity.user, database, startup)).await?;
+    authenticate(identity, &mut wire).await?;
     greeting(wire).await
 }
 
@@ -42,20 +52,22 @@ fn startup_message(user: &str, database: &str, startup: &[(&str, &str)]) -> Vec<
     out
 }
 
-async fn authenticate(connector: &Connector, wire: &mut Wire) -> Result<(), ConnectError> {
+async fn authenticate(identity: Identity<'_>, wire: &mut Wire) -> Result<(), ConnectError> {
     let (kind, data) = request(wire).await?;
+    // Now that the server asks for it.
+    let password = || identity.password.ok_or(ConnectError::NoPassword);
     match kind {
         AUTHENTICATION_OK => return Ok(()),
         3 => {
-            let password = connector.password()?;
+            let password = password()?.expose_secret();
             wire.send(&password_message(|out| put_str(out, password.as_bytes()))).await?;
         }
         5 => {
             let salt = data[..].try_into().map_err(|_| ConnectError::Protocol("an MD5 salt is four bytes"))?;
-            let answer = md5_hash(connector.login.user.as_bytes(), connector.password()?.as_bytes(), salt);
+            let answer = md5_hash(identity.user.as_bytes(), password()?.expose_secret().as_bytes(), salt);
             wire.send(&password_message(|out| put_str(out, answer.as_bytes()))).await?;
         }
-        10 => sasl::authenticate(connector, wire, &data).await?,
+        10 => sasl::authenticate(identity.keys, password()?, wire, &data).await?,
         other => return Err(ConnectError::Unsupported(name_of(other))),
     }
     match request(wire).await? {
@@ -89,13 +101,6 @@ fn name_of(kind: u32) -> String {
         7 => "GSSAPI".into(),
         9 => "SSPI".into(),
         other => format!("authentication method {other}"),
-    }
-}
-
-impl Connector {
-    /// The password, now that the server asks for it.
-    pub(super) fn password(&self) -> Result<&str, ConnectError> {
-        self.login.password.as_ref().map(|password| password.expose_secret()).ok_or(ConnectError::NoPassword)
     }
 }
 

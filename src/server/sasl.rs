@@ -5,13 +5,14 @@ use std::io;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ConnectError;
 use super::login::{password_message, request};
 use super::wire::Wire;
-use super::{ConnectError, Connector};
 use crate::auth::Keys;
 use crate::auth::scram_client::{Binding, Challenged, First};
 use crate::protocol::body::cstr;
 use crate::protocol::message::put_str;
+use crate::secret;
 
 const SCRAM: &[u8] = b"SCRAM-SHA-256";
 const SCRAM_PLUS: &[u8] = b"SCRAM-SHA-256-PLUS";
@@ -23,6 +24,7 @@ pub(super) struct KeyCache {
 }
 
 struct Kept {
+    password: SecretString,
     salt: Vec<u8>,
     iterations: u32,
     keys: Keys,
@@ -31,7 +33,9 @@ struct Kept {
 impl KeyCache {
     async fn find(&self, password: &SecretString, challenged: &Challenged) -> Result<Keys, ConnectError> {
         let (salt, iterations) = (challenged.salt().to_owned(), challenged.iterations());
-        let fits = |kept: &&Kept| kept.salt == salt && kept.iterations == iterations;
+        // The salt alone does not tell: a wrong password has had the same.
+        let fits =
+            |kept: &&Kept| kept.salt == salt && kept.iterations == iterations && secret::same(&kept.password, password);
         if let Some(kept) = self.last.lock().as_ref().filter(fits) {
             return Ok(kept.keys.clone());
         }
@@ -40,7 +44,7 @@ impl KeyCache {
         let derive = move || Keys::derive(secret.expose_secret(), &with_salt, iterations);
         let keys =
             tokio::task::spawn_blocking(derive).await.map_err(|error| ConnectError::Lost(io::Error::from(error)))?;
-        *self.last.lock() = Some(Kept { salt, iterations, keys: keys.clone() });
+        *self.last.lock() = Some(Kept { password: password.clone(), salt, iterations, keys: keys.clone() });
         Ok(keys)
     }
 
@@ -52,11 +56,11 @@ impl KeyCache {
 
 /// Answers AuthenticationSASL with this list of mechanisms, up to the server's own proof.
 pub(super) async fn authenticate(
-    connector: &Connector,
+    keys: &KeyCache,
+    password: &SecretString,
     wire: &mut Wire,
     mechanisms: &[u8],
 ) -> Result<(), ConnectError> {
-    let password = connector.login.password.as_ref().ok_or(ConnectError::NoPassword)?;
     let (mechanism, binding) = choose(mechanisms, wire)?;
     let (first, message) = First::new(binding);
     let len = i32::try_from(message.len()).expect("our own message is short");
@@ -67,7 +71,7 @@ pub(super) async fn authenticate(
     });
     wire.send(&initial).await?;
     let challenged = first.challenge(&expect(wire, 11).await?)?;
-    let keys = connector.keys.find(password, &challenged).await?;
+    let keys = keys.find(password, &challenged).await?;
     let (proven, message) = challenged.prove(&keys);
     wire.send(&password_message(|out| out.extend_from_slice(message.as_bytes()))).await?;
     Ok(proven.verify(&expect(wire, 12).await?)?)

@@ -9,13 +9,16 @@ use tokio::time::timeout;
 use super::fake_postgres::{Peer, greeting, serve};
 use super::{ConnectError, Connected, Connector};
 use crate::auth::Salts;
-use crate::config::{AuthMethod, Login, ServerAddress, ServerEndpoint, TlsSettings};
+use crate::config::{AuthMethod, Login, Password, SecretText, ServerAddress, ServerEndpoint, TlsSettings};
+use crate::metrics::Metrics;
 use crate::protocol::message::{Report, Severity, frame};
+use crate::secret::Secrets;
 
 fn connector(address: ServerAddress, password: Option<&str>) -> Connector {
     let endpoint = ServerEndpoint { address, tls: TlsSettings::default() };
-    let login = Login { user: "backstage".into(), password: password.map(Into::into) };
-    Connector::new(endpoint, login).unwrap()
+    let password = password.map(|text| Password::Text(SecretText::fixed(text)));
+    let login = Login { user: "backstage".into(), password, client_password: None };
+    Connector::new(endpoint, &login, &Secrets::new(Metrics::new(1))).unwrap()
 }
 
 async fn connect(connector: &Connector) -> Result<Connected, ConnectError> {
@@ -94,6 +97,113 @@ async fn a_clear_password_is_sent_when_that_is_what_is_asked_for() {
     .await;
     connect(&connector(address.clone(), Some("secret"))).await.unwrap();
     assert!(connect(&connector(address, Some("wrong"))).await.is_err());
+}
+
+/// Asks for the password in clear, tells it, and refuses it as long as `refuses` says so.
+async fn serve_refusing(code: &'static str, refuses: impl Fn(&str) -> bool + Send + Sync + 'static) -> Told {
+    let (tell, told) = std::sync::mpsc::channel();
+    let refuses = Arc::new(refuses);
+    let address = serve(move |mut peer: Peer| {
+        let (tell, refuses) = (tell.clone(), Arc::clone(&refuses));
+        async move {
+            peer.startup().await;
+            peer.send(&message(b'R', &[0, 0, 0, 3])).await;
+            let body = peer.message().await.body;
+            let password = String::from_utf8_lossy(&body).trim_end_matches('\0').to_owned();
+            let mut answer = Vec::new();
+            match refuses(&password) {
+                true => Report::new(Severity::Fatal, code, "no way in").write(&mut answer),
+                false => answer = greeting(),
+            }
+            tell.send(password).unwrap();
+            peer.send(&answer).await;
+        }
+    })
+    .await;
+    Told { address, told }
+}
+
+/// A server, and the passwords that it was told.
+struct Told {
+    address: ServerAddress,
+    told: std::sync::mpsc::Receiver<String>,
+}
+
+impl Told {
+    fn passwords(&self) -> Vec<String> {
+        self.told.try_iter().collect()
+    }
+
+    /// A connector whose password is in a file.
+    fn connector(&self, file: &std::path::Path) -> Connector {
+        let endpoint = ServerEndpoint { address: self.address.clone(), tls: TlsSettings::default() };
+        let password = SecretText { text: "never read".into(), file: Some(file.into()) };
+        let login = Login { user: "backstage".into(), password: Some(Password::Text(password)), client_password: None };
+        Connector::new(endpoint, &login, &Secrets::new(Metrics::new(1))).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_refused_password_is_tried_once_more_with_another_one() {
+    for code in ["28P01", "28000"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, right) = (directory.path().join("pw"), Arc::new(parking_lot::Mutex::new("old")));
+        let (now, path) = (Arc::clone(&right), file.clone());
+        let server = serve_refusing(code, move |password| {
+            // The file is changed while the old one is on its way.
+            if *now.lock() == "newer" {
+                std::fs::write(&path, "newer").unwrap();
+            }
+            password != *now.lock()
+        })
+        .await;
+        let connector = server.connector(&file);
+        std::fs::write(&file, "old").unwrap();
+        connect(&connector).await.unwrap();
+        assert_eq!(server.passwords(), ["old"]);
+        *right.lock() = "newer";
+        connect(&connector).await.unwrap();
+        assert_eq!(server.passwords(), ["old", "newer"], "what the file says by now");
+        std::fs::write(&file, "newest").unwrap();
+        *right.lock() = "none";
+        assert!(matches!(connect(&connector).await, Err(ConnectError::Refused { code: told, .. }) if told == code));
+        assert_eq!(server.passwords(), ["newest", "newer", "newest"], "the one before, and that is all");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_gets_its_password_between_two_tries_is_no_refusal() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pw");
+    let refused = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    let server = serve_refusing("28P01", move |password| {
+        // The role has the old password at the first try, and the new one from the second on.
+        let tries = |count: &std::sync::atomic::AtomicUsize| count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        (password == "old") == (tries(&count) >= 2)
+    })
+    .await;
+    let connector = server.connector(&file);
+    std::fs::write(&file, "old").unwrap();
+    connect(&connector).await.unwrap();
+    std::fs::write(&file, "new").unwrap();
+    connect(&connector).await.unwrap();
+    assert_eq!(server.passwords(), ["old", "new", "old", "new"]);
+}
+
+#[tokio::test]
+async fn another_error_is_no_reason_to_try_another_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pw");
+    let path = file.clone();
+    let server = serve_refusing("53300", move |_| {
+        std::fs::write(&path, "new").unwrap();
+        true
+    })
+    .await;
+    std::fs::write(&file, "old").unwrap();
+    assert!(connect(&server.connector(&file)).await.is_err());
+    assert_eq!(server.passwords(), ["old"]);
 }
 
 #[tokio::test]

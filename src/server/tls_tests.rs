@@ -8,9 +8,11 @@ use tokio::time::timeout;
 use super::fake_postgres::{Peer, acceptor, greeting, serve};
 use super::{ConnectError, Connector};
 use crate::auth::Salts;
-use crate::config::{AuthMethod, Login, ServerAddress, ServerEndpoint, SslMode, TlsSettings};
+use crate::config::{AuthMethod, Login, Password, SecretText, ServerAddress, ServerEndpoint, SslMode, TlsSettings};
+use crate::metrics::Metrics;
 use crate::net::TlsError;
 use crate::protocol::message::{Report, Severity};
+use crate::secret::Secrets;
 
 /// As `openssl req -x509` makes it: self-signed, and marked as a CA.
 fn self_signed(name: &str) -> CertifiedKey<KeyPair> {
@@ -75,8 +77,9 @@ async fn that_answers(answer: Vec<u8>) -> ServerAddress {
 /// Whether the connection came about, and encrypted.
 async fn encrypted(address: &ServerAddress, tls: TlsSettings) -> Result<bool, ConnectError> {
     let endpoint = ServerEndpoint { address: address.clone(), tls };
-    let login = Login { user: "backstage".into(), password: Some("secret".into()) };
-    let connector = Connector::new(endpoint, login).unwrap();
+    let password = Some(Password::Text(SecretText::fixed("secret")));
+    let login = Login { user: "backstage".into(), password, client_password: None };
+    let connector = Connector::new(endpoint, &login, &Secrets::new(Metrics::new(1))).unwrap();
     let connecting = connector.connect("shared", &[]);
     let connected = timeout(Duration::from_secs(10), connecting).await.expect("the fake answers at once")?;
     Ok(connected.stream.is_encrypted())
@@ -169,9 +172,10 @@ async fn an_error_instead_of_an_answer_is_that_error() {
 #[test]
 fn tls_that_a_unix_socket_cannot_have_is_refused_in_time() {
     let address = ServerAddress::Unix { directory: "/run/postgresql".into(), port: 5432 };
-    let login = Login { user: "backstage".into(), password: None };
+    let login = Login { user: "backstage".into(), password: None, client_password: None };
+    let secrets = Secrets::new(Metrics::new(1));
     let endpoint = |mode| ServerEndpoint { address: address.clone(), tls: settings(mode, None) };
-    assert!(Connector::new(endpoint(SslMode::Prefer), login.clone()).is_ok());
-    let refused = Connector::new(endpoint(SslMode::Require), login);
+    assert!(Connector::new(endpoint(SslMode::Prefer), &login, &secrets).is_ok());
+    let refused = Connector::new(endpoint(SslMode::Require), &login, &secrets);
     assert!(matches!(refused, Err(TlsError::UnixSocket { .. })));
 }

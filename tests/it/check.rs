@@ -388,11 +388,11 @@ async fn names_and_divisions_that_do_not_fit_are_told_offline() {
     for (more, told) in [
         (
             "    pluginDivisionMode: schema\ngreenroom: { division: database }\n",
-            "it never asks for a plugin's own database",
+            "none can be led to a database of its own",
         ),
         (
             "    pluginDivisionMode: schema\ngreenroom: { plugin: { catalog: { division: database } } }\n",
-            "it never asks for a plugin's own database",
+            "none can be led to a database of its own",
         ),
         (
             "    plugin: { a: { connection: { database: one } }, b: { connection: { database: one } } }\n",

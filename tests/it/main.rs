@@ -4,6 +4,7 @@ mod cancel;
 mod carried;
 mod check;
 mod creation;
+mod credentials;
 mod dev;
 mod differential;
 mod drivers;

@@ -1,6 +1,6 @@
 //! `greenroom overlay`: merged over the files that it was made of, it leads to greenroom; it tells no secret.
 
-use greenroom::config::{Config, Environment, ListenAddress, ServerAddress};
+use greenroom::config::{Config, Environment, ListenAddress, Password, ServerAddress};
 use secrecy::ExposeSecret as _;
 
 use crate::harness::{Client, Greenroom, Room, Typed};
@@ -48,7 +48,8 @@ async fn assert_a_plugin_gets_in(room: &Room, connection: &str, args: &[&str]) {
         ServerAddress::Tcp { host, port } => ListenAddress::Tcp { host, port },
         ServerAddress::Unix { directory, port } => ListenAddress::Unix { directory, port },
     };
-    let password = connection.login.password.as_ref().expect("a password").expose_secret();
+    let Some(Password::Text(password)) = &connection.login.password else { panic!("it is a text") };
+    let password = password.text.expose_secret();
     let client = Client::connect(&address, &connection.login.user, password, "backstage_plugin_catalog").await;
     assert_eq!(client.value("select current_schema()").await, "catalog", "{}", told.out);
 }

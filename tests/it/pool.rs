@@ -123,6 +123,21 @@ async fn the_ceiling_holds_over_all_plugins() {
 }
 
 #[tokio::test]
+async fn a_table_that_one_plugin_migrates_keeps_no_other_plugin_waiting() {
+    let room = Greenroom::start().servers(4).await;
+    let migration = room.client("catalog").await;
+    migration.run("create table t (id serial check (id > 0), text text default 'a')").await;
+    migration.run("create view v as select id + 1 from t").await;
+    migration.run("begin").await;
+    migration.run("lock table t, v in access exclusive mode").await;
+    // A server of its own: everything that greenroom asks of a new one has to be answered while the tables are locked.
+    let other = room.client("scaffolder").await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), other.value("select 1")).await;
+    assert_eq!(answer.expect("it waited for the other plugin's tables"), "1");
+    migration.run("commit").await;
+}
+
+#[tokio::test]
 async fn an_abandoned_transaction_is_rolled_back_before_reuse() {
     let room = Greenroom::start().pool("catalog", |limits| limits.max(1)).await;
     let next = room.client("catalog").await;

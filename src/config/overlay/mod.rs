@@ -51,7 +51,7 @@ impl Written {
         let front = Front { address, environment: &self.environment };
         let written = below(&self.root, "backend").and_then(|backend| below(backend, "database"));
         let written = written.and_then(Node::as_map).ok_or(OverlayError::Nothing)?;
-        let base_is_ours = config.database.base_place().is_some();
+        let base_is_ours = !matches!(config.database.base.place, PluginPlace::Elsewhere(_));
         let mut database = Block::default();
         if base_is_ours {
             agreed(written, &config.database, &front, &mut database);
@@ -103,14 +103,15 @@ fn agreed(written: &Map, database: &DatabaseConfig, front: &Front<'_>, block: &m
 /// What is different for single plugins.
 fn plugins(written: &Map, config: &Config, front: &Front<'_>) -> Result<Block, OverlayError> {
     let mut block = Block::default();
-    let base_is_ours = config.database.base_place().is_some();
+    let base_is_ours = !matches!(config.database.base.place, PluginPlace::Elsewhere(_));
     for (id, node) in written.get("plugin").and_then(Node::as_map).into_iter().flatten() {
         let connection = below(node, "connection");
         match &config.database.plugin(id).place {
             PluginPlace::Elsewhere(client) if below(node, "client").is_some() => {
                 block.comment(format!("{id}: kept in {client}, which does not go through greenroom"));
             }
-            PluginPlace::Elsewhere(_) => {}
+            // Without a login of its own it has the base connection alone, which is led already.
+            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => {}
             PluginPlace::Postgres(_) => {
                 let mut plugin = Block::default();
                 if !base_is_ours {

@@ -208,12 +208,21 @@ fn check(rewritten: &Rewritten, resolved: &str, front: &Front<'_>) -> Result<(),
         ListenAddress::Tcp { host, port } => (host.to_string(), port),
         ListenAddress::Unix { directory, port } => (directory.to_string_lossy().into_owned(), port),
     };
-    let mut expected: BTreeMap<_, _> = before.fields;
+    // What one form leaves out may be empty in the other.
+    let said = |parts: uri::Parts| -> BTreeMap<&str, String> {
+        parts
+            .fields
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.filter(|value| !value.is_empty())?)))
+            .collect()
+    };
+    let is_plain = after.ssl == Ssl::Off;
+    let (mut expected, after) = (said(before), said(after));
     expected.extend([("host", host), ("port", port.to_string())]);
     if rewritten.without_password {
         expected.remove("password");
     }
-    match after.fields == expected && after.ssl == Ssl::Off {
+    match after == expected && is_plain {
         true => Ok(()),
         false => Err("it cannot be told what a variable in it stands for".to_owned()),
     }

@@ -1,19 +1,17 @@
 //! What can only be seen when all is read: who could never log in, and which way leads back to greenroom itself.
 
-use secrecy::{ExposeSecret, SecretString};
-
 use super::database::Written;
 use super::listen::reaches;
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::Origin;
-use crate::config::{AuthMethod, Connection, ListenAddress, Listener, ServerAddress};
+use crate::config::{AuthMethod, Connection, ListenAddress, Listener, Password, ServerAddress};
 
 /// Checks every connection against the listeners and against the other connections.
 pub(super) fn check(connections: &[Written], listeners: &[(Listener, Origin)], mistakes: &Mistakes) {
-    for (index, (connection, origin)) in connections.iter().enumerate() {
-        dials_itself(connection, origin, listeners, mistakes);
-        lets_nobody_in(connection, origin, listeners, mistakes);
-        contradicts(connection, origin, &connections[..index], mistakes);
+    for (index, written) in connections.iter().enumerate() {
+        dials_itself(&written.connection, &written.origin, listeners, mistakes);
+        lets_nobody_in(&written.connection, &written.origin, listeners, mistakes);
+        contradicts(written, &connections[..index], mistakes);
     }
 }
 
@@ -42,10 +40,14 @@ fn dials(server: &ServerAddress, listener: &ListenAddress) -> bool {
 
 fn lets_nobody_in(connection: &Connection, origin: &Origin, listeners: &[(Listener, Origin)], mistakes: &Mistakes) {
     let asking = listeners.iter().find(|(listener, _)| listener.auth != AuthMethod::Trust);
-    if let (None, Some((listener, _))) = (&connection.login.password, asking) {
+    if let (None, Some((listener, _))) = (&connection.login.client_password, asking) {
+        let another = match &connection.login.password {
+            Some(Password::Command(_)) => " or greenroom.clientPassword (passwordCommand's is for PostgreSQL alone)",
+            _ => "",
+        };
         let remedy = format_args!(
-            ": clients of {} prove that they know it, so none could log in; set it, or give every greenroom.listen \
-             auth: trust",
+            ": clients of {} prove that they know it, so none could log in; set it{another}, or give every \
+             greenroom.listen auth: trust",
             listener.address
         );
         mistakes.missing(&origin.key("password"), remedy);
@@ -53,25 +55,27 @@ fn lets_nobody_in(connection: &Connection, origin: &Origin, listeners: &[(Listen
 }
 
 /// One login on one server has one pool, so two ways of opening its connections would be mixed up.
-fn contradicts(connection: &Connection, origin: &Origin, earlier: &[Written], mistakes: &Mistakes) {
+fn contradicts(written: &Written, earlier: &[Written], mistakes: &Mistakes) {
+    let Written { connection, origin, command } = written;
     let same = |other: &Connection| {
         other.login.user == connection.login.user && other.server.address == connection.server.address
     };
-    for (other, other_origin) in earlier.iter().filter(|(other, _)| same(other)) {
-        let key = if other.server.tls != connection.server.tls {
-            "ssl"
-        } else if secret(&other.login.password) != secret(&connection.login.password) {
-            "password"
-        } else {
+    for other in earlier.iter().filter(|other| same(&other.connection)) {
+        let is_command = |password: &Option<Password>| matches!(password, Some(Password::Command(_)));
+        let (theirs, ours) = (&other.connection.login.password, &connection.login.password);
+        let at = if other.connection.server.tls != connection.server.tls {
+            origin.key("ssl")
+        } else if theirs == ours {
             continue;
+        } else if is_command(theirs) || is_command(ours) {
+            command.clone()
+        } else {
+            origin.key("password")
         };
         let problem = format!(
-            "differs from that of {other_origin}, which is the same login on the same server; expected them to be equal"
+            "differs from that of {}, which is the same login on the same server; expected them to be equal",
+            other.origin
         );
-        return mistakes.add(&origin.key(key), problem);
+        return mistakes.add(&at, problem);
     }
-}
-
-fn secret(password: &Option<SecretString>) -> Option<&str> {
-    password.as_ref().map(ExposeSecret::expose_secret)
 }

@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cloud;
+use super::password::{Said, filled};
 use super::section::Section;
 use super::tls::{LIBPQ_MODE, tls};
 use super::uri::{self, Parts, Ssl, Verify};
 use crate::config::mistake::Mistakes;
-use crate::config::yaml::{Map, Node, Origin, Value, merge_objects};
-use crate::config::{Connection, Environment, Login, ServerAddress, ServerEndpoint, SslMode};
+use crate::config::yaml::{Map, Node, Origin, Value};
+use crate::config::{Connection, Environment, Login, Password, SecretText, ServerAddress, ServerEndpoint, SslMode};
+
+/// The key of an object under which node-postgres takes a string.
+pub(super) const CONNECTION_STRING: &str = "connectionString";
 
 /// What reading connections needs at hand.
 #[derive(Clone, Copy)]
@@ -22,13 +27,7 @@ impl Reader<'_> {
     pub(super) fn object(&self, node: Option<&Node>) -> Option<Map> {
         let node = node?;
         match &node.value {
-            Value::Map(map) => match map.get("connectionString") {
-                // node-postgres lays what the string says over its neighbours.
-                Some(string @ Node { value: Value::Text(text), .. }) => {
-                    Some(merge_objects(map, &self.string(text, string)?))
-                }
-                _ => Some(map.clone()),
-            },
+            Value::Map(map) => Some(map.clone()),
             Value::Text(text) => self.string(text, node),
             Value::Null | Value::Broken => None,
             _ => {
@@ -38,23 +37,22 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a connection out of its object. A mistake about something that is missing is placed at `origin`.
-    pub(super) fn connection(&self, object: &Map, origin: &Origin) -> Option<Connection> {
+    /// Reads a connection out of its object, with what is said about its passwords elsewhere. A mistake about something
+    /// that is missing is placed at `origin`.
+    pub(super) fn connection(&self, object: &Map, origin: &Origin, said: Said) -> Option<Connection> {
+        let object = &self.with_string(object)?;
         let section = Section::merged(object, origin.clone(), self.mistakes);
-        if let Some(kind) = section.text("type").filter(|kind| *kind != "default") {
-            section.mistake(
-                "type",
-                format!("found {kind}, expected default: greenroom logs in with a password, not with a cloud's tokens"),
-            );
+        if said.unreadable {
             return None;
         }
+        cloud::check(&section, &said, self.mistakes)?;
         let address = self.address(&section);
         let tls = tls(&section, self.environment, self.mistakes);
-        let user = section.text("user").or(self.variable("PGUSER"));
-        if user.is_none() && !section.has("user") {
-            section.missing("user", "the role that logs in");
+        let user = self.user(&section);
+        if user.is_none() && section.is_blank("user") {
+            self.mistakes.missing(&origin.key("user"), ", expected the role that logs in");
         }
-        let password = section.secret("password").map(|password| password.or(self.variable("PGPASSWORD")));
+        let password = section.secret_text("password");
         let database = section.text("database").map(Arc::from);
         let (address, mut tls, user, password) = (address?, tls?, user?, password?);
         if matches!(address, ServerAddress::Unix { .. }) && tls.mode != SslMode::Disable {
@@ -63,11 +61,35 @@ impl Reader<'_> {
             }
             tls.mode = SslMode::Disable;
         }
-        Some(Connection {
-            server: Arc::new(ServerEndpoint { address, tls }),
-            login: Login { user: user.into(), password: password.map(Into::into) },
-            database,
-        })
+        let password = password.or_else(|| self.variable("PGPASSWORD").map(SecretText::fixed));
+        let command = said.command.map(|template| Password::Command(filled(template, &address, user)));
+        let login = Login {
+            user: user.into(),
+            client_password: said.client.or_else(|| password.clone()),
+            password: command.or(password.map(Password::Text)),
+        };
+        Some(Connection { server: Arc::new(ServerEndpoint { address, tls }), login, database })
+    }
+
+    /// Whether an object says who logs in. What cannot be read says so, too: it is told when the connection is.
+    pub(super) fn names_user(&self, object: &Map, origin: &Origin) -> bool {
+        let section = Section::merged(object, origin.clone(), self.mistakes);
+        !section.is_blank("user") || section.has(CONNECTION_STRING) || self.variable("PGUSER").is_some()
+    }
+
+    fn user<'s>(&'s self, section: &Section<'s>) -> Option<&'s str> {
+        section.text("user").or(self.variable("PGUSER"))
+    }
+
+    /// An object with what its `connectionString` says: node-postgres lays all of it over the neighbours.
+    fn with_string(&self, object: &Map) -> Option<Map> {
+        let mut object = object.clone();
+        if let Some(string @ Node { value: Value::Text(text), .. }) = object.get(CONNECTION_STRING).cloned().as_ref()
+            && !text.is_empty()
+        {
+            object.extend(self.string(text, string)?);
+        }
+        Some(object)
     }
 
     fn address(&self, section: &Section<'_>) -> Option<ServerAddress> {
@@ -92,15 +114,16 @@ impl Reader<'_> {
     }
 
     /// node-postgres falls back on libpq's variables, and so does Backstage.
-    fn variable(&self, name: &str) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn string(&self, text: &str, node: &Node) -> Option<Map> {
         match uri::parse(text) {
             Ok(Parts { fields, ssl }) => {
-                let mut map: Map =
-                    fields.into_iter().map(|(key, value)| (key.to_owned(), node.text_here(value))).collect();
+                let value = |value: Option<String>| value.map_or(Value::Null, Value::Text);
+                let fields = fields.into_iter().map(|(key, text)| (key.to_owned(), node.value_here(value(text))));
+                let mut map: Map = fields.collect();
                 if let Some(ssl) = self.ssl(ssl, node) {
                     map.insert("ssl".to_owned(), ssl);
                 }
@@ -115,7 +138,7 @@ impl Reader<'_> {
 
     /// What a string asks of TLS, in the form of an object's `ssl`.
     fn ssl(&self, ssl: Ssl, node: &Node) -> Option<Node> {
-        let here = |value| Node { value, origin: node.origin.clone() };
+        let here = |value| node.value_here(value);
         let (verify, files) = match ssl {
             Ssl::Unsaid => return None,
             Ssl::Off => return Some(here(Value::Bool(false))),
@@ -123,7 +146,9 @@ impl Reader<'_> {
             Ssl::On { verify, ca, cert, key } => (verify, [("ca", ca), ("cert", cert), ("key", key)]),
         };
         let mut map = Map::new();
-        map.insert("rejectUnauthorized".to_owned(), here(Value::Bool(verify != Verify::Nothing)));
+        if verify == Verify::Nothing {
+            map.insert("rejectUnauthorized".to_owned(), here(Value::Bool(false)));
+        }
         if verify == Verify::Chain {
             map.insert(LIBPQ_MODE.to_owned(), node.text_here("verify-ca"));
         }

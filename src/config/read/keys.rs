@@ -16,7 +16,8 @@ const fn key(path: &'static str, default: &'static str) -> Key {
     Key { path, default }
 }
 
-/// The table. The keys of `pool` serve `plugin.<id>.pool` and `database.<name>.pool` as well.
+/// The table. The keys of `pool` serve `plugin.<id>.pool` and `database.<name>.pool` as well, and so do those of
+/// `passwordCommand`.
 pub(in crate::config) const KEYS: &[Key] = &[
     key("listen", "127.0.0.1:6432"),
     key("listen[].host", "127.0.0.1"),
@@ -44,16 +45,26 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("pool.propagateCreateError", "knexConfig.pool, else true"),
     key("pool.maxConnectionLifetimeMillis", "3600000"),
     key("pool.mode", "transaction"),
+    key("clientPassword", "the connection's password"),
+    key("passwordCommand", "none"),
+    key("passwordCommand.command", "required"),
+    key("passwordCommand.timeoutMillis", "10000"),
+    key("passwordCommand.validForMillis", "900000"),
+    key("passwordCommand.refreshBeforeMillis", "60000"),
     key("plugin", "none"),
     key("plugin.<id>", ""),
     key("plugin.<id>.division", "division"),
     key("plugin.<id>.extensionsSchema", "extensionsSchema"),
     key("plugin.<id>.weight", "1"),
     key("plugin.<id>.pool", "pool"),
+    key("plugin.<id>.clientPassword", "the connection's own password, else clientPassword"),
+    key("plugin.<id>.passwordCommand", "none with a password of the connection's own, else passwordCommand"),
     key("database", "none"),
     key("database.<name>", ""),
     key("database.<name>.connection", "backend.database.connection"),
     key("database.<name>.pool", "pool"),
+    key("database.<name>.clientPassword", "the connection's own password, else clientPassword"),
+    key("database.<name>.passwordCommand", "none with a password of the connection's own, else passwordCommand"),
     key("unknownDatabases", "refuse"),
     key("threads", "1"),
     key("timeouts", ""),
@@ -96,7 +107,10 @@ fn below(node: &Node, path: &str, mistakes: &Mistakes) {
 
 /// The names that may stand directly below `path`.
 fn children(path: &str) -> Vec<&'static str> {
-    let path = if path.ends_with(">.pool") { "pool" } else { path };
+    let path = match path.rsplit_once(">.") {
+        Some((_, shared @ ("pool" | "passwordCommand"))) => shared,
+        _ => path,
+    };
     KEYS.iter()
         .filter_map(|key| match path {
             "" => Some(key.path),

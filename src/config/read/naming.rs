@@ -49,7 +49,10 @@ impl Databases<'_> {
             );
         }
         let Some(database) = &place.connection.database else {
-            let base = self.base_is_pg().then(|| self.backend.origin_of("connection"));
+            let base = self.base_connection.as_ref().filter(|_| self.base_is_pg());
+            // A plugin's string without a database covers the base's.
+            let missing_in_base = base.is_some_and(|base| !base.contains_key("database"));
+            let base = missing_in_base.then(|| self.backend.origin_of("connection"));
             let origin = base.as_ref().unwrap_or(connection).key("database");
             let remedy = ", expected the database that holds the plugins' schemas (division: schema)";
             return self.mistakes().missing(&origin, remedy);
@@ -67,6 +70,20 @@ impl Databases<'_> {
             let problem = format!(
                 "its schema {schema} has {} bytes, expected at most {MAX_NAME_BYTES}; shorten schemaPrefix",
                 schema.len()
+            );
+            self.mistakes().add(at.origin(), problem);
+        }
+    }
+
+    /// Checks a place in a database of its own: its name must fit.
+    pub(super) fn check_database(&self, id: Option<&str>, place: &PostgresPlace, at: Option<&Section<'_>>) {
+        let own = place.connection.database.as_deref().filter(|_| place.own_database);
+        let name = own.map_or_else(|| format!("{}{}", self.prefix, id.unwrap_or_default()), str::to_owned);
+        if let (true, Some(at)) = (name.len() > MAX_NAME_BYTES, at) {
+            let problem = format!(
+                "its database {name} has {} bytes, expected at most {MAX_NAME_BYTES}; shorten prefix, or name a database \
+                 in its connection",
+                name.len()
             );
             self.mistakes().add(at.origin(), problem);
         }
@@ -90,8 +107,21 @@ impl Databases<'_> {
     pub(super) fn check_served(&self, config: &DatabaseConfig) {
         let on_postgres = |settings: &PluginSettings| matches!(settings.place, PluginPlace::Postgres(_));
         let any = on_postgres(&config.base) || config.plugins.values().any(on_postgres) || !config.others.is_empty();
-        if !any {
-            self.backend.expected("client", "pg: nothing here is on PostgreSQL");
+        let base_login = matches!(config.base.place, PluginPlace::NoLogin);
+        match (any, self.written) {
+            (true, _) => {}
+            (false, false) => self.mistakes().add(
+                self.backend.origin(),
+                "missing, so Backstage keeps everything in better-sqlite3, in memory: nothing to proxy; expected client: pg \
+                 and a connection",
+            ),
+            (false, true) if base_login => {
+                let user = self.backend.origin_of("connection").key("user");
+                self.mistakes().missing(&user, ", expected the role that logs in");
+            }
+            (false, true) => {
+                self.backend.expected("client", "pg: nothing here is on PostgreSQL, so there is nothing to proxy");
+            }
         }
         for (id, settings) in &config.plugins {
             let PluginPlace::Postgres(PostgresPlace { own_database: true, connection, .. }) = &settings.place else {

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::SecretText;
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::{Map, Node, Origin, Value};
 
@@ -42,6 +43,11 @@ impl<'a> Section<'a> {
         self.get(key).is_some()
     }
 
+    /// Whether `key` says nothing: it is not there, or is empty text, which is as good as none for node-postgres.
+    pub(super) fn is_blank(&self, key: &str) -> bool {
+        self.get(key).is_none_or(|node| matches!(&node.value, Value::Text(text) if text.is_empty()))
+    }
+
     /// The mapping at `key`; an empty one if there is none.
     pub(super) fn section(&self, key: &str) -> Section<'a> {
         match self.get(key) {
@@ -74,6 +80,11 @@ impl<'a> Section<'a> {
     /// Notes a mistake about `key`.
     pub(super) fn mistake(&self, key: &str, problem: impl Into<String>) {
         self.mistakes.add(&self.origin_of(key), problem);
+    }
+
+    /// Remarks on `key` what is no mistake, but probably not meant.
+    pub(super) fn remark(&self, key: &str, remark: impl std::fmt::Display) {
+        self.mistakes.remark(&self.origin_of(key), remark);
     }
 
     /// Notes what was found at `key` and what was expected there.
@@ -114,10 +125,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The same, with the file that it stands in by `$file`. An empty file is none to begin with.
+    pub(super) fn secret_text(&self, key: &str) -> Option<Option<SecretText>> {
+        let text = self.secret(key)?;
+        let file = self.get(key).and_then(|node| node.origin.text_file()).cloned();
+        if let (None, Some(file)) = (text, &file) {
+            self.mistake(key, format!("the file {} is empty, expected the password in it", file.display()));
+            return None;
+        }
+        Some(text.map(|text| SecretText { text: text.into(), file }))
+    }
+
     /// `true` or `false`, or the words for them that Backstage accepts.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
         let flag = match &self.get(key)?.value {
             Value::Bool(flag) => Some(*flag),
+            Value::Number(number) => flag_word(&number.to_string()),
             Value::Text(text) => flag_word(text),
             _ => None,
         };

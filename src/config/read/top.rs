@@ -3,9 +3,9 @@
 use super::check::check;
 use super::database::Databases;
 use super::endpoint::Reader;
+use super::keys;
 use super::listen::{http, listeners};
 use super::section::Section;
-use super::{keys, pool};
 use crate::config::mistake::Mistakes;
 use crate::config::yaml::Node;
 use crate::config::{Config, Environment, LogConfig, LogFormat, LogLevel, MetricsConfig, ServerLimits, Timeouts};
@@ -19,9 +19,6 @@ const LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
 ];
 
-/// Knex gives a new connection this long, its first statements included.
-const KNEX_CREATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-
 /// Reads a configuration from the merged files. `None`, or a mistake, is one that cannot be used.
 pub(in crate::config) fn config(root: &Node, environment: &Environment, mistakes: &Mistakes) -> Option<Config> {
     let mut warnings = dropped(root, mistakes);
@@ -31,26 +28,13 @@ pub(in crate::config) fn config(root: &Node, environment: &Environment, mistakes
         keys::check(node, mistakes);
     }
     let backend = root.section("backend");
-    if !backend.has("database") {
-        backend.missing("database", "Backstage's own description of its database");
-    }
     let mut written = Vec::new();
-    let database = match backend.has("database") {
-        true => Databases::new(backend.section("database"), own.clone(), Reader { environment, mistakes })
-            .read(&mut written, &mut warnings),
-        false => None,
-    };
+    let database =
+        Databases::new(&backend, own.clone(), Reader { environment, mistakes }).read(&mut written, &mut warnings);
     let listeners = listeners(&own, mistakes);
     check(&written, &listeners, mistakes);
     let (log, metrics) = (own.section("log"), own.section("metrics"));
-    let limits = pool::limits(&[pool::Layer::Own(own.section("pool"))]);
-    if limits.acquire_timeout >= KNEX_CREATE_TIMEOUT {
-        warnings.push(
-            "greenroom.pool.acquireTimeoutMillis is not below Knex's createTimeoutMillis of 30000: a new client that \
-             waits longer reports a full pool instead of greenroom's reason"
-                .to_owned(),
-        );
-    }
+    warnings.extend(mistakes.remarks());
     let http = http(&own, &listeners);
     Some(Config {
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),

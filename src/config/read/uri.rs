@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// What a connection string says, by the names of a connection object; what it leaves out is absent.
+/// What a connection string says, by the names of a connection object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::config) struct Parts {
-    /// `host`, `port`, `user`, `password`, `database`.
-    pub(in crate::config) fields: BTreeMap<&'static str, String>,
+    /// `host`, `port`, `user`, `password`, `database`. What an address leaves out is not absent but empty (a database is
+    /// `None`), so that it covers what stands below: a plugin's string takes nothing from the base connection.
+    pub(in crate::config) fields: BTreeMap<&'static str, Option<String>>,
     /// What it asks of TLS.
     pub(in crate::config) ssl: Ssl,
 }
@@ -48,20 +49,57 @@ pub(in crate::config) enum Verify {
 /// Takes a connection string apart. The error never repeats it, for there is a password in it.
 pub(in crate::config) fn parse(text: &str) -> Result<Parts, String> {
     if text.starts_with('/') {
-        let mut words = text.split(' ');
-        return Ok(fields([("host", words.next()), ("database", words.next())]));
+        let mut words = text.split(' ').map(str::to_owned);
+        let given = [("host", words.next()), ("database", words.next())].into_iter().filter(|(_, word)| word.is_some());
+        return Ok(Parts { fields: given.collect(), ssl: Ssl::Unsaid });
     }
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    match scheme {
-        "postgres" | "postgresql" => server(rest),
-        "socket" => socket(rest),
+    let escapes = Escapes::of(text);
+    let text = match escapes {
+        // An URL has no line ends or tabs; the parser takes them out.
+        Escapes::Hex => text.replace(['\t', '\n', '\r'], ""),
+        Escapes::Digits => text.to_owned(),
+    };
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    match scheme.to_ascii_lowercase().as_str() {
+        "postgres" | "postgresql" => server(rest, escapes),
+        "socket" => socket(rest, escapes),
         _ => Err("not a connection string; expected postgresql://user:password@host:port/database (in a password, \
                   : / ? # [ ] @ and % are percent-encoded)"
             .to_owned()),
     }
 }
 
-fn server(rest: &str) -> Result<Parts, String> {
+/// Which percent signs of a string stand for a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// Those before two hexadecimal digits.
+    Hex,
+    /// Those before two decimal digits: `pg-connection-string` repairs a string with a space or a stray percent sign in a
+    /// way that makes a literal of every other one.
+    Digits,
+}
+
+impl Escapes {
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let stray = |at: usize| match (bytes.get(at + 1), bytes.get(at + 2)) {
+            (Some(high), _) if !high.is_ascii_hexdigit() => true,
+            (Some(_), Some(low)) => !low.is_ascii_hexdigit(),
+            _ => false,
+        };
+        let odd = bytes.iter().enumerate().any(|(at, byte)| *byte == b' ' || (*byte == b'%' && stray(at)));
+        if odd { Self::Digits } else { Self::Hex }
+    }
+
+    fn takes(self, digit: u8) -> bool {
+        match self {
+            Self::Hex => digit.is_ascii_hexdigit(),
+            Self::Digits => digit.is_ascii_digit(),
+        }
+    }
+}
+
+fn server(rest: &str, escapes: Escapes) -> Result<Parts, String> {
     let rest = rest.split('#').next().unwrap_or_default();
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -71,41 +109,34 @@ fn server(rest: &str) -> Result<Parts, String> {
         Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
         None => address.split_once(':').unwrap_or((address, "")),
     };
-    let query = parameters(query)?;
+    let query = parameters(query, escapes)?;
     let given = |key: &str, otherwise: &str| match query.get(key).filter(|value| !value.is_empty()) {
         Some(value) => Ok(value.clone()),
-        None => decode(otherwise, false),
+        None => decode(otherwise, escapes, Within::Part),
     };
-    let values = [
-        ("user", given("user", user)?),
-        ("password", given("password", password)?),
-        ("host", given("host", host)?),
-        ("port", given("port", port)?),
-        ("database", decode(path, false)?),
-    ];
-    let parts = fields(values.each_ref().map(|(key, value)| (*key, Some(value.as_str()))));
-    Ok(Parts { ssl: ssl(&query)?, ..parts })
+    let fields = BTreeMap::from([
+        ("user", Some(given("user", user)?)),
+        ("password", Some(given("password", password)?)),
+        ("host", Some(given("host", host)?)),
+        ("port", Some(given("port", port)?)),
+        ("database", Some(decode(path, escapes, Within::Path)?).filter(|database| !database.is_empty())),
+    ]);
+    Ok(Parts { fields, ssl: ssl(&query)? })
 }
 
 /// `socket:///run/postgresql?db=name`, with `user:password@` before the path.
-fn socket(rest: &str) -> Result<Parts, String> {
+fn socket(rest: &str, escapes: Escapes) -> Result<Parts, String> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (login, path) = rest.split_once('@').unwrap_or(("", rest));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let (user, password, path, query) =
-        (decode(user, false)?, decode(password, false)?, decode(path, false)?, parameters(query)?);
-    Ok(fields([
-        ("user", Some(user.as_str())),
-        ("password", Some(password.as_str())),
-        ("host", Some(path.as_str())),
-        ("database", query.get("db").map(String::as_str)),
-    ]))
-}
-
-fn fields<const N: usize>(values: [(&'static str, Option<&str>); N]) -> Parts {
-    let given = values.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    let fields = given.filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key, value.to_owned())).collect();
-    Parts { fields, ssl: Ssl::Unsaid }
+    let query = parameters(query, escapes)?;
+    let fields = BTreeMap::from([
+        ("user", Some(decode(user, escapes, Within::Part)?)),
+        ("password", Some(decode(password, escapes, Within::Part)?)),
+        ("host", Some(decode(path, escapes, Within::Path)?)),
+        ("database", query.get("db").cloned()),
+    ]);
+    Ok(Parts { fields, ssl: Ssl::Unsaid })
 }
 
 fn ssl(query: &BTreeMap<String, String>) -> Result<Ssl, String> {
@@ -135,29 +166,44 @@ fn ssl(query: &BTreeMap<String, String>) -> Result<Ssl, String> {
     Ok(Ssl::On { verify, ca, cert, key })
 }
 
-fn parameters(query: &str) -> Result<BTreeMap<String, String>, String> {
+fn parameters(query: &str, escapes: Escapes) -> Result<BTreeMap<String, String>, String> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(key, true)?, decode(value, true)?))
+            Ok((decode(key, escapes, Within::Query)?, decode(value, escapes, Within::Query)?))
         })
         .collect()
 }
 
-/// Undoes percent-encoding; in a query a plus is a space.
-fn decode(text: &str, query: bool) -> Result<String, String> {
-    let hex = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+/// Where a piece of a string stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// In the user, password, host or port.
+    Part,
+    /// In the path, where escaped separators stay as they are (JavaScript's `decodeURI`).
+    Path,
+    /// In the query, where a plus is a space.
+    Query,
+}
+
+/// Undoes percent-encoding.
+fn decode(text: &str, escapes: Escapes, within: Within) -> Result<String, String> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, after @ ..] = rest {
         rest = after;
         match (byte, after) {
-            (b'%', [high, low, after @ ..]) if hex(high).is_some() && hex(low).is_some() => {
-                bytes.extend(hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low));
+            (b'%', [high, low, after @ ..]) if escapes.takes(*high) && escapes.takes(*low) => {
+                let decoded = hex(*high).zip(hex(*low)).map_or(b'%', |(high, low)| high << 4 | low);
                 rest = after;
+                match within == Within::Path && b";/?:@&=+$,#".contains(&decoded) {
+                    true => bytes.extend([b'%', *high, *low]),
+                    false => bytes.push(decoded),
+                }
             }
-            (b'+', _) if query => bytes.push(b' '),
+            (b'+', _) if within == Within::Query => bytes.push(b' '),
             _ => bytes.push(*byte),
         }
     }
@@ -169,7 +215,7 @@ mod tests {
     use super::*;
 
     fn get(text: &str, key: &str) -> Option<String> {
-        parse(text).unwrap().fields.get(key).cloned()
+        parse(text).unwrap().fields.get(key).cloned().flatten()
     }
 
     fn ssl_of(query: &str) -> Ssl {
@@ -188,10 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_absent() {
-        let parts = parse("postgres://db").unwrap();
-        assert_eq!(parts.fields.keys().copied().collect::<Vec<_>>(), ["host"]);
-        assert!(parse("postgres://").unwrap().fields.is_empty());
+    fn what_an_address_leaves_out_is_empty_and_a_bare_path_says_nothing_else() {
+        let empty = |key: &str| get("postgres://db", key).unwrap();
+        assert_eq!(["user", "password", "port"].map(empty), ["", "", ""]);
+        assert_eq!(parse("postgres://db").unwrap().fields["database"], None);
+        assert_eq!(parse("/run/pg").unwrap().fields.keys().copied().collect::<Vec<_>>(), ["host"]);
+        assert!(!parse("socket://u:p@/run/pg").unwrap().fields.contains_key("port"));
+    }
+
+    #[test]
+    fn percent_signs_are_read_as_pg_connection_string_reads_them() {
+        assert_eq!(get("postgres://u:p%@h/d", "password").as_deref(), Some("p%"));
+        assert_eq!(get("postgres://u:a b%2Fc%41@h/d", "password").as_deref(), Some("a b%2FcA"));
+        assert_eq!(get("postgres://u:p@h/d%2Fe%20f", "database").as_deref(), Some("d%2Fe f"));
+        assert_eq!(get("postgres://u:p@h/\n", "database"), None);
+        assert_eq!(get("POSTGRES://u:p@h/d", "host").as_deref(), Some("h"));
     }
 
     #[test]

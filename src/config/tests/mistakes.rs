@@ -53,7 +53,7 @@ fn an_unknown_key_is_told_with_the_nearest_one() {
     );
     assert_eq!(
         lines[2],
-        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, weight, pool"
+        "configuration:9: greenroom.plugin.catalog.wait: unknown key, expected one of division, extensionsSchema, weight, pool, clientPassword, passwordCommand"
     );
 }
 
@@ -73,7 +73,8 @@ fn yaml_that_cannot_be_read_is_told_with_its_line() {
 fn what_is_missing_is_told_where_it_should_stand() {
     assert_eq!(
         errors("greenroom: {}\n"),
-        "configuration: backend.database: missing, expected Backstage's own description of its database"
+        "configuration: backend.database: missing, so Backstage keeps everything in better-sqlite3, in memory: nothing to \
+         proxy; expected client: pg and a connection"
     );
     assert_eq!(
         errors("backend:\n  database:\n    client: pg\n    connection: { host: db }\n"),
@@ -317,7 +318,7 @@ fn a_connection_that_is_none_is_refused_without_showing_its_password() {
         ("[geheim]", ":4: backend.database.connection: not a connection; expected"),
         ("{ host: h, user: u, password: [geheim] }", "connection.password: found something else (not shown)"),
         ("{ host: h, user: u, password: 123456 }", "connection.password: found something else (not shown)"),
-        ("{ type: rds, user: u, password: geheim }", "connection.type: found rds, expected default"),
+        ("{ type: rds, user: u, password: geheim }", "connection.type: rds logs in with tokens"),
         ("postgres://u:geheim@h:banana/d", "connection: found \"banana\", expected a whole number from 1 to 65535"),
         ("postgres://u:geheim@h/d?sslmode=maybe", "connection: found sslmode=maybe, expected disable, "),
         ("postgres://u:geheim@h/d?sslrootcert=/does/not/exist", "cannot read the ca file /does/not/exist"),
@@ -368,7 +369,8 @@ fn a_configuration_without_postgresql_has_nothing_to_serve() {
     let text = "backend: { database: { client: better-sqlite3, connection: ':memory:' } }\n";
     assert_eq!(
         errors(text),
-        "configuration:1: backend.database.client: found \"better-sqlite3\", expected pg: nothing here is on PostgreSQL"
+        "configuration:1: backend.database.client: found \"better-sqlite3\", expected pg: nothing here is on PostgreSQL, so \
+         there is nothing to proxy"
     );
 }
 

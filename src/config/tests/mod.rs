@@ -1,5 +1,7 @@
 //! Promises about whole configurations.
 
+mod backstage;
+mod credentials;
 mod documents;
 mod files;
 mod mistakes;
@@ -33,7 +35,7 @@ fn errors(text: &str) -> String {
 fn place(config: &Config, plugin: &str) -> PostgresPlace {
     match &config.database.plugin(plugin).place {
         PluginPlace::Postgres(place) => place.clone(),
-        PluginPlace::Elsewhere(client) => panic!("{plugin} is in {client}"),
+        elsewhere => panic!("{plugin} is in {elsewhere:?}"),
     }
 }
 

@@ -20,18 +20,29 @@ pub(in crate::config) fn merge_files(earlier: Node, later: Node) -> Node {
     }
 }
 
-/// Lays a plugin's object over the base one, as Backstage does with lodash's `merge`: mappings key by key, everything
-/// else replaces.
+/// Lays a plugin's object over the base one, as Backstage does with lodash's `merge`: mappings key by key, lists element by
+/// element, everything else replaces.
 pub(in crate::config) fn merge_objects(base: &Map, over: &Map) -> Map {
     let mut merged = base.clone();
     for (key, node) in over {
-        let node = match (base.get(key).and_then(Node::as_map), node.as_map()) {
-            (Some(below), Some(map)) => {
-                Node { value: Value::Map(merge_objects(below, map)), origin: node.origin.clone() }
-            }
-            _ => node.clone(),
+        let node = match base.get(key) {
+            Some(below) => merge_values(below, node),
+            None => node.clone(),
         };
         merged.insert(key.clone(), node);
     }
     merged
+}
+
+fn merge_values(base: &Node, over: &Node) -> Node {
+    let value = match (&base.value, &over.value) {
+        (Value::Map(base), Value::Map(over)) => Value::Map(merge_objects(base, over)),
+        (Value::List(base), Value::List(over)) => {
+            let both = base.iter().zip(over).map(|(base, over)| merge_values(base, over));
+            let rest = if over.len() < base.len() { &base[over.len()..] } else { &over[base.len()..] };
+            Value::List(both.chain(rest.iter().cloned()).collect())
+        }
+        (_, over) => over.clone(),
+    };
+    Node { value, origin: over.origin.clone() }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_yaml::Number;
@@ -31,6 +32,15 @@ pub(in crate::config) enum Step {
 pub(in crate::config) struct Origin {
     source: Arc<Source>,
     path: Vec<Step>,
+    /// The file whose text the value is, by `$file`.
+    text_file: Option<Arc<Path>>,
+}
+
+impl Source {
+    /// A file's name and text; a byte order mark is no part of it.
+    pub(in crate::config) fn new(name: String, text: &str) -> Arc<Self> {
+        Arc::new(Self { name, text: text.strip_prefix('\u{feff}').unwrap_or(text).to_owned() })
+    }
 }
 
 impl PartialEq for Origin {
@@ -42,7 +52,17 @@ impl PartialEq for Origin {
 impl Origin {
     /// The whole of a file.
     pub(in crate::config) fn root(source: Arc<Source>) -> Self {
-        Self { source, path: Vec::new() }
+        Self { source, path: Vec::new(), text_file: None }
+    }
+
+    /// The same place; what stands there is the text of `file`, by `$file`.
+    pub(in crate::config) fn with_text_of(&self, file: PathBuf) -> Self {
+        Self { text_file: Some(file.into()), ..self.clone() }
+    }
+
+    /// The file whose text stands here, if it does so by `$file`.
+    pub(in crate::config) fn text_file(&self) -> Option<&Arc<Path>> {
+        self.text_file.as_ref()
     }
 
     /// The place of `key` in the mapping that is here, whether it is written or not.
@@ -60,9 +80,10 @@ impl Origin {
         &self.source.name
     }
 
-    /// The line, counted from 1; that of the nearest part above when this is not written anywhere.
+    /// The line, counted from 1; that of the nearest part above when this is not written anywhere. What comes out of no file
+    /// has none.
     pub(in crate::config) fn line(&self) -> Option<usize> {
-        line_of(&self.source.text, &self.path)
+        Some(&self.source.text).filter(|text| !text.is_empty()).and_then(|text| line_of(text, &self.path))
     }
 
     /// The path as people write it: `greenroom.listen[1].port`.
@@ -91,7 +112,7 @@ impl Origin {
     fn child(&self, step: Step) -> Self {
         let mut path = self.path.clone();
         path.push(step);
-        Self { source: self.source.clone(), path }
+        Self { source: self.source.clone(), path, text_file: None }
     }
 }
 
@@ -154,20 +175,70 @@ impl Node {
         found.is_some()
     }
 
+    /// The value without the nulls in its mappings, which are as good as absent once all files are merged.
+    pub(in crate::config) fn without_nulls(self) -> Self {
+        let value = match self.value {
+            Value::Map(map) => {
+                let kept = map.into_iter().filter(|(_, node)| !matches!(node.value, Value::Null));
+                Value::Map(kept.map(|(key, node)| (key, node.without_nulls())).collect())
+            }
+            other => other,
+        };
+        Self { value, origin: self.origin }
+    }
+
     /// A text that stands where this value stands.
     pub(in crate::config) fn text_here(&self, text: impl Into<String>) -> Self {
-        Self { value: Value::Text(text.into()), origin: self.origin.clone() }
+        self.value_here(Value::Text(text.into()))
+    }
+
+    /// A value that stands where this value stands, and is not the whole text of a file.
+    pub(in crate::config) fn value_here(&self, value: Value) -> Self {
+        Self { value, origin: Origin { text_file: None, ..self.origin.clone() } }
     }
 }
 
 /// Reads a file's text. An empty file is an empty mapping.
 pub(in crate::config) fn parse(source: Arc<Source>) -> Result<Node, serde_yaml::Error> {
+    let Node { value, origin } = parse_any(source)?;
+    let value = if matches!(value, Value::Null) { Value::Map(Map::new()) } else { value };
+    Ok(Node { value, origin })
+}
+
+/// Reads YAML text, whatever is in it.
+pub(super) fn parse_any(source: Arc<Source>) -> Result<Node, serde_yaml::Error> {
     let value: serde_yaml::Value = serde_yaml::from_str(&source.text)?;
-    let origin = Origin::root(source);
-    Ok(match value {
-        serde_yaml::Value::Null => Node { value: Value::Map(Map::new()), origin },
-        value => node(value, origin),
-    })
+    Ok(node(value, Origin::root(source)))
+}
+
+/// Reads JSON text as JavaScript does: not all of it is YAML, and the last one of equal keys counts.
+pub(super) fn parse_json(text: &str, origin: Origin) -> Result<Node, serde_json::Error> {
+    Ok(json(serde_json::from_str(text)?, origin))
+}
+
+fn json(value: serde_json::Value, origin: Origin) -> Node {
+    let value = match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(flag) => Value::Bool(flag),
+        serde_json::Value::Number(number) => Value::Number(match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => number.as_f64().unwrap_or(f64::NAN).into(),
+        }),
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Array(list) => Value::List(
+            list.into_iter().enumerate().map(|(index, element)| json(element, origin.index(index))).collect(),
+        ),
+        serde_json::Value::Object(map) => Value::Map(
+            map.into_iter()
+                .map(|(key, value)| {
+                    let origin = origin.key(&key);
+                    (key, json(value, origin))
+                })
+                .collect(),
+        ),
+    };
+    Node { value, origin }
 }
 
 fn node(value: serde_yaml::Value, origin: Origin) -> Node {

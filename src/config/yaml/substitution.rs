@@ -54,8 +54,8 @@ pub(in crate::config) fn parts(input: &str) -> Vec<Part<'_>> {
 /// What stands between the braces.
 fn variable(reference: &str) -> Part<'_> {
     match reference.split_once(":-") {
-        Some((name, default)) => Part::Variable { name: name.trim(), default: Some(default.trim()) },
-        None => Part::Variable { name: reference.trim(), default: None },
+        Some((name, default)) => Part::Variable { name: trim(name), default: Some(trim(default)) },
+        None => Part::Variable { name: trim(reference), default: None },
     }
 }
 
@@ -83,11 +83,25 @@ pub(in crate::config) fn substitute(input: &str, environment: &Environment) -> S
 
 /// The value of a variable, if it has one.
 fn value<'v>(name: &str, default: Option<&'v str>, environment: &'v Environment) -> Option<&'v str> {
-    let found = environment.get(name).map(|value| value.trim());
+    let found = environment.get(name).map(|value| trim(value));
     match default {
         None => found,
         Some(default) => found.into_iter().chain([default]).find(|value| !value.is_empty()),
     }
+}
+
+/// Trims what JavaScript trims: a byte order mark as well, a next-line character not.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// Trims the end as JavaScript does.
+pub(super) fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(is_space)
+}
+
+fn is_space(character: char) -> bool {
+    character == '\u{feff}' || (character.is_whitespace() && character != '\u{85}')
 }
 
 #[cfg(test)]
@@ -127,6 +141,12 @@ mod tests {
         );
         assert_eq!(parts("${a{${B}$"), [Part::Literal("${a{"), variable("B", None), Part::Literal("$")]);
         assert_eq!(parts(""), []);
+    }
+
+    #[test]
+    fn what_javascript_takes_for_space_is_trimmed() {
+        assert_eq!(trim("\u{feff}\u{a0}a b\u{85}\r\n"), "a b\u{85}");
+        assert_eq!(trim_end(" a\u{2028}\n"), " a");
     }
 
     #[test]

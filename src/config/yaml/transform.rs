@@ -1,15 +1,18 @@
 //! Substitution and includes over a whole file: `${VAR}`, `$env`, `$file` and `$include`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::node::{Map, Node, Origin, Source, Value, parse};
-use super::substitution::{Substituted, substitute};
+use super::node::{Map, Node, Origin, Source, Value, parse_any, parse_json};
+use super::substitution::{Substituted, substitute, trim, trim_end};
+use super::wanted::Wanted;
 use crate::config::Environment;
 use crate::config::mistake::Mistakes;
 
 /// How deep files may include files; a file that includes itself ends here.
 const MAX_INCLUDES: usize = 16;
+
+/// The keys that make a mapping an include; any other key that begins with a dollar is a key like others.
+const INCLUDES: [&str; 3] = ["$file", "$env", "$include"];
 
 /// Turns what a file says into what it means.
 pub(in crate::config) struct Transform<'a> {
@@ -27,37 +30,43 @@ struct Place {
 }
 
 impl Transform<'_> {
-    /// Transforms a file's content; includes are relative to `directory`.
+    /// Transforms a file's content, as far as it is wanted; includes are relative to `directory`.
     pub(in crate::config) fn file(&self, root: Node, directory: &Path) -> Node {
         let origin = root.origin.clone();
         let place = Place { directory: directory.to_owned(), depth: 0 };
-        self.apply(root, &place).unwrap_or(Node { value: Value::Map(Map::new()), origin })
+        self.apply(root, &place, Wanted::ROOT).unwrap_or(Node { value: Value::Map(Map::new()), origin })
     }
 
     /// `None` is "undefined": the key or element goes away.
-    fn apply(&self, node: Node, place: &Place) -> Option<Node> {
+    fn apply(&self, node: Node, place: &Place, wanted: Wanted) -> Option<Node> {
         match &node.value {
             Value::Text(text) => {
                 let text = self.substitute(text, &node.origin)?;
                 Some(node.text_here(text))
             }
-            Value::Map(map) => match map.keys().find(|key| key.starts_with('$')) {
+            Value::Map(map) => match INCLUDES.into_iter().find(|key| map.contains_key(*key)) {
                 Some(key) => {
                     let (node, place) = self.include(key, map, &node, place)?;
-                    // Like Backstage: what was included is not substituted itself, but what is below it is.
-                    Some(self.apply_below(node, &place))
+                    // Like Backstage: an included mapping is no include itself, but what is below it may be.
+                    Some(self.apply_below(node, &place, wanted))
                 }
-                None => Some(self.apply_below(node, place)),
+                None => Some(self.apply_below(node, place, wanted)),
             },
-            _ => Some(self.apply_below(node, place)),
+            _ => Some(self.apply_below(node, place, wanted)),
         }
     }
 
-    fn apply_below(&self, node: Node, place: &Place) -> Node {
+    fn apply_below(&self, node: Node, place: &Place, wanted: Wanted) -> Node {
         let value = match node.value {
-            Value::List(list) => Value::List(list.into_iter().filter_map(|node| self.apply(node, place)).collect()),
+            Value::List(list) => {
+                Value::List(list.into_iter().filter_map(|node| self.apply(node, place, Wanted::All)).collect())
+            }
             Value::Map(map) => {
-                Value::Map(map.into_iter().filter_map(|(key, node)| Some((key, self.apply(node, place)?))).collect())
+                let applied = map.into_iter().filter_map(|(key, node)| {
+                    let node = self.apply(node, place, wanted.below(&key)?)?;
+                    Some((key, node))
+                });
+                Value::Map(applied.collect())
             }
             other => other,
         };
@@ -94,21 +103,28 @@ impl Transform<'_> {
         };
         let outcome = match key {
             "$env" => match self.environment.get(&argument) {
-                Some(value) => Ok((node.text_here(value.trim()), place.clone())),
+                Some(value) => Ok((node.text_here(trim(value)), place.clone())),
                 None => {
                     self.mistakes.note_unset(&node.origin, argument);
                     return None;
                 }
             },
             "$file" => {
-                read(&place.directory.join(&argument)).map(|text| (node.text_here(text.trim_end()), place.clone()))
+                let file = place.directory.join(&argument);
+                read(&file).map(|text| {
+                    let origin = node.origin.with_text_of(file);
+                    (Node { value: Value::Text(trim_end(&text).to_owned()), origin }, place.clone())
+                })
             }
-            "$include" => match included(&argument, place) {
+            _ => match included(&argument, place) {
                 Ok(None) => return None,
-                Ok(Some(found)) => Ok(found),
+                // Text out of another file has its variables filled in, unlike that of $env and $file.
+                Ok(Some((found, place))) => match &found.value {
+                    Value::Text(text) => Ok((found.text_here(self.substitute(text, &found.origin)?), place)),
+                    _ => Ok((found, place)),
+                },
                 Err(problem) => Err(problem),
             },
-            _ => Err(format!("{key} is not an include; expected $env, $file or $include")),
         };
         match outcome {
             Ok(found) => Some(found),
@@ -124,17 +140,24 @@ impl Transform<'_> {
 fn included(argument: &str, place: &Place) -> Result<Option<(Node, Place)>, String> {
     let (file, below) = argument.split_once('#').unwrap_or((argument, ""));
     let path = place.directory.join(file);
-    if !matches!(path.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json")) {
-        return Err(format!("$include of {file}: expected a .yaml, .yml or .json file"));
-    }
+    let is_json = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => false,
+        Some("json") => true,
+        _ => return Err(format!("$include of {file}: expected a .yaml, .yml or .json file")),
+    };
     if place.depth == MAX_INCLUDES {
         return Err(format!("$include of {file}: more than {MAX_INCLUDES} files deep; does it include itself?"));
     }
-    let source = Arc::new(Source { name: path.display().to_string(), text: read(&path)? });
-    let mut node = parse(source).map_err(|error| format!("$include of {file}: not valid YAML: {error}"))?;
+    let source = Source::new(path.display().to_string(), &read(&path)?);
+    let parsed = match is_json {
+        true => parse_json(&source.text, Origin::root(source.clone())).map_err(|error| format!("JSON: {error}")),
+        false => parse_any(source).map_err(|error| format!("YAML: {error}")),
+    };
+    let mut node = parsed.map_err(|error| format!("$include of {file}: not valid {error}"))?;
     for key in below.split('.').filter(|_| !below.is_empty()) {
         let Value::Map(mut map) = node.value else {
-            return Err(format!("$include of {argument}: {} is not a mapping", node.origin.dotted()));
+            let at = Some(node.origin.dotted()).filter(|path| !path.is_empty()).unwrap_or("the whole file".to_owned());
+            return Err(format!("$include of {argument}: {at} is not a mapping"));
         };
         match map.remove(key) {
             Some(found) => node = found,

@@ -8,20 +8,25 @@ import { fileURLToPath } from 'node:url';
 import { Child, freePort } from './process.js';
 
 const BUILT = fileURLToPath(new URL('../../../target/debug/greenroom', import.meta.url));
-const PROGRAM = process.env.GREENROOM ?? BUILT;
+/** The program under test. */
+export const PROGRAM = process.env.GREENROOM ?? BUILT;
 
 /** A running greenroom. */
 export class Greenroom {
   #directory = mkdtempSync(join(tmpdir(), 'greenroom-config-'));
   #child;
 
-  /** Starts `greenroom serve`; `settings` are more lines for the key `greenroom`, by name. */
-  static async start({ postgres, login, database, maxServerConnections, settings = {} }) {
+  /**
+   * Starts `greenroom serve`; `backstage` are more keys of `backend.database`, `settings` of `greenroom`, by name.
+   */
+  static async start({ postgres, login, database, maxServerConnections, backstage = {}, settings = {} }) {
     const greenroom = new Greenroom();
     greenroom.port = await freePort();
     greenroom.#httpPort = await freePort();
     greenroom.#configure({
-      backend: { database: { client: 'pg', connection: { host: '127.0.0.1', port: postgres.port, ...login, database } } },
+      backend: {
+        database: { client: 'pg', connection: { host: '127.0.0.1', port: postgres.port, ...login, database }, ...backstage },
+      },
       greenroom: {
         listen: [{ host: '127.0.0.1', port: greenroom.port }],
         http: { host: '127.0.0.1', port: greenroom.#httpPort },
@@ -41,9 +46,19 @@ export class Greenroom {
 
   #httpPort;
 
+  /** The file that it reads. It is a Backstage's as well: greenroom's own key means nothing to Backstage. */
+  get configFile() {
+    return join(this.#directory, 'app-config.yaml');
+  }
+
+  /** What lies over that file for Backstage alone, and has it come here instead of to PostgreSQL. */
+  get overlay() {
+    return { backend: { database: { connection: { host: '127.0.0.1', port: this.port, ssl: false } } } };
+  }
+
   /** Starts the program, for the first time or again with the same configuration and ports. */
   async up() {
-    this.#child = new Child(PROGRAM, ['serve', '--config', join(this.#directory, 'app-config.yaml')]);
+    this.#child = new Child(PROGRAM, ['serve', '--config', this.configFile]);
     await this.#child.until(async () => this.#get('/readyz'));
   }
 
@@ -72,9 +87,21 @@ export class Greenroom {
 
   /** Why sessions of a plugin kept their server beyond a transaction, and how often. */
   async pins(plugin) {
-    const samples = (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm);
-    const ofPlugin = [...samples].filter(([, labels]) => labels.includes(`plugin="${plugin}"`));
-    return Object.fromEntries(ofPlugin.map(([, labels, count]) => [/reason="(\w+)"/.exec(labels)[1], Number(count)]));
+    return (await this.#allPins())[plugin] ?? {};
+  }
+
+  /** Why sessions kept their server, by plugin. */
+  async pinReasons() {
+    return Object.fromEntries(Object.entries(await this.#allPins()).map(([plugin, pins]) => [plugin, Object.keys(pins).sort()]));
+  }
+
+  async #allPins() {
+    const pins = {};
+    for (const [, labels, count] of (await this.#get('/metrics')).matchAll(/^greenroom_pins_total\{(.*)\} (\d+)$/gm)) {
+      const [plugin, reason] = ['plugin', 'reason'].map(label => new RegExp(`${label}="([^"]*)"`).exec(labels)[1]);
+      (pins[plugin] ??= {})[reason] = Number(count);
+    }
+    return pins;
   }
 
   async #get(path) {
@@ -88,6 +115,6 @@ export class Greenroom {
 
   #configure(config) {
     // JSON is YAML, and quotes itself.
-    writeFileSync(join(this.#directory, 'app-config.yaml'), JSON.stringify(config), { mode: 0o600 });
+    writeFileSync(this.configFile, JSON.stringify(config), { mode: 0o600 });
   }
 }

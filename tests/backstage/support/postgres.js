@@ -19,18 +19,22 @@ const SETTINGS = {
   full_page_writes: 'off',
   synchronous_commit: 'off',
   autovacuum: 'off',
+  log_checkpoints: 'off',
 };
 
 /** A PostgreSQL server of its own cluster and port. */
 export class Postgres {
   #bin = findPrograms();
   #account = unprivilegedAccount();
+  #settings;
   #directory;
   #server;
   #superuser;
 
-  static async start() {
+  /** Starts a server; `settings` are laid over those of the tests. */
+  static async start(settings = {}) {
     const postgres = new Postgres();
+    postgres.#settings = { ...SETTINGS, ...settings };
     postgres.port = await freePort();
     try {
       postgres.#initialise();
@@ -44,7 +48,7 @@ export class Postgres {
 
   /** Starts the server, for the first time or again on the same port. */
   async up() {
-    const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const settings = Object.entries(this.#settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const args = ['-D', join(this.#directory, 'data'), '-p', this.port, ...settings];
     // SIGQUIT is the server's immediate shutdown: SIGKILL would leave its children behind.
     this.#server = new Child(join(this.#bin, 'postgres'), args, { signalAtOnce: 'SIGQUIT', ...this.#account });
@@ -67,6 +71,16 @@ export class Postgres {
     }
   }
 
+  /** The end of its log. */
+  get said() {
+    return this.#server?.said ?? '';
+  }
+
+  /** How the superuser connects. */
+  get superuser() {
+    return { host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER };
+  }
+
   /** Runs SQL as the superuser, directly, and returns the rows. */
   async query(sql, values) {
     const client = await this.#asSuperuser();
@@ -75,7 +89,7 @@ export class Postgres {
 
   /** Runs SQL as the superuser in one database. */
   async queryIn(database, sql) {
-    const client = new pg.Client({ host: '127.0.0.1', port: this.port, database, ...SUPERUSER });
+    const client = new pg.Client({ ...this.superuser, database });
     await client.connect();
     try {
       return (await client.query(sql)).rows;
@@ -86,7 +100,7 @@ export class Postgres {
 
   async #asSuperuser() {
     if (!this.#superuser) {
-      const client = new pg.Client({ host: '127.0.0.1', port: this.port, database: 'postgres', ...SUPERUSER });
+      const client = new pg.Client(this.superuser);
       client.on('error', () => {});
       await client.connect();
       this.#superuser = client;

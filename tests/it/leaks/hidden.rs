@@ -4,7 +4,7 @@ use super::Leaks;
 use crate::harness::{Client, Greenroom};
 
 /// Where it is hidden, how that is made, and a text that sets it free.
-const HIDDEN: [(&str, &str, &str); 8] = [
+const HIDDEN: [(&str, &str, &str); 11] = [
     (
         "a domain's default",
         "create domain word as text default set_config('our.own', 'leak', false); create table t (a int, b word)",
@@ -36,6 +36,25 @@ const HIDDEN: [(&str, &str, &str); 8] = [
         "select same()",
     ),
     ("a view", "create view v as select set_config('our.own', 'leak', false) as word", "select * from v"),
+    (
+        "a rule",
+        "create table t (a int);
+         create rule r as on insert to t do also select set_config('our.own', 'leak', false)",
+        "insert into t values (1)",
+    ),
+    (
+        "a policy",
+        "create table t (a int); alter table t force row level security; alter table t enable row level security;
+         create policy p on t using (set_config('our.own', 'leak', false) is not null) with check (true);
+         insert into t values (1)",
+        "select * from t",
+    ),
+    (
+        "a body that PostgreSQL has parsed",
+        "create function same() returns text language sql
+             begin atomic select set_config('our.own', 'leak', false); end",
+        "select same()",
+    ),
     (
         "a constraint",
         "create table t (a text check (set_config('our.own', a, false) is not null))",
