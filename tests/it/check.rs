@@ -400,7 +400,7 @@ async fn names_and_divisions_that_do_not_fit_are_told_offline() {
         ),
         (
             "    plugin: { an-id-of-so-many-letters-that-no-database-can-have-its-name-1234: {} }\n",
-            "shorten the plugin id",
+            "has 81 bytes, expected at most 63",
         ),
     ] {
         let told_here = Typed::new(&format!("{base}{more}")).run(&["check", "--offline"]).await;
