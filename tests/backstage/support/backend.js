@@ -24,15 +24,18 @@ export class Backend {
   #env;
   #child;
 
-  /** Starts a backend that reads its own settings and then `configs`: paths of files, or what is to stand in one. */
-  static async start({ configs, padding = 0 }) {
+  /**
+   * Starts a backend that reads its own settings and then `configs`: paths of files, or what is to stand in one. Without
+   * `keepalive` nothing is asked of a database only to keep a connection of each plugin's pool in use.
+   */
+  static async start({ configs, padding = 0, keepalive = true }) {
     const backend = new Backend();
     try {
       backend.port = await freePort();
       backend.url = `http://127.0.0.1:${backend.port}`;
       const files = [ownConfig(backend), ...configs].map((config, i) => backend.#file(config, i));
       backend.#arguments = [join(DIRECTORY, 'index.js'), ...files.flatMap(file => ['--config', file])];
-      backend.#env = { ...environment(), PADDING_PLUGINS: String(padding) };
+      backend.#env = { ...environment(), PADDING_PLUGINS: String(padding), ...(!keepalive && { NODE_ENV: 'test' }) };
       await backend.up();
     } catch (error) {
       await backend.stop();

@@ -49,8 +49,8 @@ export class Deployment {
   }
 
   /** Starts one more replica of the backend; `configs` are laid over everything else. */
-  async replica({ configs = [], padding } = {}) {
-    const replica = await Backend.start({ configs: [...this.#configs(), ...configs], padding });
+  async replica({ configs = [], ...options } = {}) {
+    const replica = await Backend.start({ configs: [...this.#configs(), ...configs], ...options });
     this.#replicas.push(replica);
     return replica;
   }
