@@ -7,6 +7,7 @@ mod creation;
 mod dev;
 mod differential;
 mod drivers;
+mod examples;
 mod explain;
 mod faults;
 mod harness;

@@ -2,6 +2,7 @@
 
 mod documents;
 mod files;
+mod guides;
 mod mistakes;
 mod overlay;
 mod settings;
