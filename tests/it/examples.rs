@@ -18,9 +18,13 @@ fn connection(config: &Config) -> &Connection {
     &config.database.base_place().expect("the base is on PostgreSQL").connection
 }
 
-/// Whether Backstage logs in as greenroom wants it to, without TLS, at `expected`.
-fn assert_led(overlay: &Config, greenroom: &Config, expected: &ServerAddress) {
-    let (theirs, ours) = (connection(overlay), connection(greenroom));
+/// Backstage logs in as greenroom wants it to, without TLS, at `expected`, by the overlay that greenroom itself prints.
+fn assert_led(theirs: &Container, ours: &Container, host: &[&str], expected: &ServerAddress) {
+    let printed = ours.says(&[&["overlay"], host].concat());
+    let [printed, mounted] = [printed, theirs.mounted(OVERLAY)].map(|yaml| serde_yaml::from_str::<Value>(&yaml));
+    assert_eq!(printed.expect("YAML"), mounted.expect("YAML"));
+    let (overlay, greenroom) = (theirs.overlay(OVERLAY), ours.greenroom());
+    let (theirs, ours) = (connection(&overlay), connection(&greenroom));
     assert_eq!(&theirs.server.address, expected);
     assert_eq!(theirs.server.tls.mode, SslMode::Disable);
     assert_eq!(theirs.login.user, ours.login.user);
@@ -48,7 +52,7 @@ fn the_sidecars_backstage_is_led_to_its_socket() {
     let ListenAddress::Unix { directory, port } = listener.address.clone() else { panic!("a socket: {listener:?}") };
     assert_eq!(ours.volumes.get(&directory), theirs.volumes.get(&directory), "the socket's directory is shared");
     assert!(ours.volumes.contains_key(&directory), "and it is a volume: {directory:?}");
-    assert_led(&theirs.overlay(OVERLAY), &greenroom, &ServerAddress::Unix { directory, port });
+    assert_led(&theirs, &ours, &[], &ServerAddress::Unix { directory, port });
     assert_eq!(theirs.described["args"].as_sequence().and_then(|args| args.last()), Some(&OVERLAY.into()));
 }
 
@@ -70,9 +74,9 @@ fn the_services_backstage_is_led_to_its_port() {
     // The example has no Deployment of Backstage: its pods are given the same secret and this file.
     let overlay = document(&documents, "ConfigMap", "backstage-greenroom")["data"]["app-config.greenroom.yaml"].clone();
     let files = BTreeMap::from([(PathBuf::from(OVERLAY), overlay.as_str().expect("a file").to_owned())]);
-    let theirs = Container { environment: ours.environment, files, ..Container::default() };
+    let theirs = Container { environment: ours.environment.clone(), files, ..Container::default() };
     let port = u16::try_from(service["ports"][0]["port"].as_u64().expect("a number")).expect("a port");
-    assert_led(&theirs.overlay(OVERLAY), &greenroom, &tcp("greenroom", port));
+    assert_led(&theirs, &ours, &["--host", "greenroom"], &tcp("greenroom", port));
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn the_compose_files_backstage_is_led_to_greenroom() {
     let [postgres, ours, theirs] =
         ["postgres", "greenroom", "backstage"].map(|name| Container::of_compose(&compose, name, &variables));
     let greenroom = ours.greenroom();
-    assert_led(&theirs.overlay(OVERLAY), &greenroom, &tcp("greenroom", 6432));
+    assert_led(&theirs, &ours, &["--host", "greenroom"], &tcp("greenroom", 6432));
     let reached = ListenAddress::Tcp { host: "0.0.0.0".into(), port: 6432 };
     assert!(greenroom.listeners.iter().any(|listener| listener.address == reached), "{:?}", greenroom.listeners);
     assert_eq!(connection(&greenroom).server.address, tcp("postgres", 5432));

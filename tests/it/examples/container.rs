@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use greenroom::config::{Config, Environment};
 use serde_yaml::Value;
+use tempfile::TempDir;
 
 /// A container as Kubernetes or Compose would start it.
 #[derive(Debug, Default)]
@@ -107,37 +109,62 @@ impl Container {
 
     /// What greenroom makes of the files that the image tells it to read.
     pub(crate) fn greenroom(&self) -> Config {
-        let image = text("Dockerfile");
-        let named = image.lines().find_map(|line| line.strip_prefix("ENV GREENROOM_CONFIG=")).expect("it is set");
-        let files: Vec<(&str, String)> = named.split(':').map(|path| (path, self.file(&image, path))).collect();
-        self.load(&files)
+        self.load(&Written::new(&self.of_image()))
     }
 
-    /// A file that is mounted, or else one that the image brings along.
-    fn file(&self, image: &str, path: &str) -> String {
-        let copied = || image.lines().find_map(|line| line.strip_prefix("COPY ")?.strip_suffix(path));
-        let mounted = self.files.get(Path::new(path)).cloned();
-        mounted.unwrap_or_else(|| text(copied().unwrap_or_else(|| panic!("nothing is mounted at {path}")).trim()))
+    /// What a command of greenroom's prints in this container; a failure fails the test.
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        let files = Written::new(&self.of_image());
+        let paths: Vec<_> = files.paths.iter().map(|path| path.to_str().expect("text")).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
+        command.args(arguments).env_clear().envs(&self.environment).env("GREENROOM_CONFIG", paths.join(":"));
+        let output = command.stdin(Stdio::null()).output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// What greenroom would make of the file that Backstage reads last. Only its connection counts.
     pub(crate) fn overlay(&self, path: &str) -> Config {
-        let overlay = self.files.get(Path::new(path)).unwrap_or_else(|| panic!("nothing is mounted at {path}")).clone();
         // Listening somewhere else: otherwise greenroom would say that it calls itself.
         let elsewhere = "greenroom: { listen: [{ port: 1 }], http: false }\n".to_owned();
-        self.load(&[("elsewhere.yaml", elsewhere), ("overlay.yaml", overlay)])
+        self.load(&Written::new(&[elsewhere, self.mounted(path)]))
     }
 
-    fn load(&self, files: &[(&str, String)]) -> Config {
+    /// The text of a file that is mounted.
+    pub(crate) fn mounted(&self, path: &str) -> String {
+        self.files.get(Path::new(path)).unwrap_or_else(|| panic!("nothing is mounted at {path}")).clone()
+    }
+
+    /// The files that the image tells greenroom to read: mounted, or brought along by the image.
+    fn of_image(&self) -> Vec<String> {
+        let image = text("Dockerfile");
+        let named = image.lines().find_map(|line| line.strip_prefix("ENV GREENROOM_CONFIG=")).expect("it is set");
+        let copied = |path| image.lines().find_map(|line| Some(line.strip_prefix("COPY ")?.strip_suffix(path)?.trim()));
+        let files = named.split(':').map(|path| copied(path).map_or_else(|| self.mounted(path), text));
+        files.collect()
+    }
+
+    fn load(&self, files: &Written) -> Config {
+        let config = Config::load(&files.paths, &self.environment).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.warnings, [] as [&str; 0]);
+        config
+    }
+}
+
+/// Configuration files on disk, as long as this lives.
+struct Written {
+    paths: Vec<PathBuf>,
+    _directory: TempDir,
+}
+
+impl Written {
+    fn new(texts: &[String]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let written = files.iter().enumerate().map(|(number, (_, text))| {
+        let paths = texts.iter().enumerate().map(|(number, text)| {
             let path = directory.path().join(format!("{number}.yaml"));
             std::fs::write(&path, text).expect("ours");
             path
         });
-        let config = Config::load(&written.collect::<Vec<_>>(), &self.environment);
-        let config = config.unwrap_or_else(|errors| panic!("{files:?}: {errors}"));
-        assert_eq!(config.warnings, [] as [&str; 0], "{files:?}");
-        config
+        Self { paths: paths.collect(), _directory: directory }
     }
 }
