@@ -18,8 +18,10 @@ fn connection(config: &Config) -> &Connection {
     &config.database.base_place().expect("the base is on PostgreSQL").connection
 }
 
-/// Backstage logs in as greenroom wants it to, without TLS, at `expected`, by the overlay that greenroom itself prints.
+/// greenroom finds nothing wrong with its configuration, and Backstage logs in as greenroom wants it to, without TLS, at
+/// `expected`, by the overlay that greenroom itself prints.
 fn assert_led(theirs: &Container, ours: &Container, host: &[&str], expected: &ServerAddress) {
+    ours.says(&["check", "--offline"]);
     let printed = ours.says(&[&["overlay"], host].concat());
     let [printed, mounted] = [printed, theirs.mounted(OVERLAY)].map(|yaml| serde_yaml::from_str::<Value>(&yaml));
     assert_eq!(printed.expect("YAML"), mounted.expect("YAML"));
