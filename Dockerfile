@@ -9,7 +9,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin greenroom \
-    && cp target/release/greenroom /greenroom
+    && cp target/release/greenroom /greenroom \
+    && mkdir /sockets
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="greenroom" \
@@ -17,6 +18,8 @@ LABEL org.opencontainers.image.title="greenroom" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /greenroom /usr/local/bin/greenroom
 COPY config/image.yaml /usr/share/greenroom/image.yaml
+# For a unix socket on a volume: a fresh one takes this directory's owner.
+COPY --from=build --chown=65532:65532 /sockets /run/greenroom
 
 # Later files win: an operator's file may change anything that the image's own says.
 ENV GREENROOM_CONFIG=/usr/share/greenroom/image.yaml:/etc/greenroom/app-config.yaml

@@ -20,6 +20,7 @@ check: ## Formatting, lints and documentation
 	cargo fmt --all -- --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	.cache/hadolint/bin/hadolint Dockerfile
 
 bench: ## Measure: the hot path, then greenroom beside PgBouncer and HAProxy (BENCH_SECONDS=3 BENCH_ROUNDS=5)
 	scripts/install bench

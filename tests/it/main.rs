@@ -8,6 +8,7 @@ mod credentials;
 mod dev;
 mod differential;
 mod drivers;
+mod examples;
 mod explain;
 mod faults;
 mod harness;

@@ -9,10 +9,10 @@ use super::place;
 use crate::config::{Config, ConfigErrors, Environment, SslMode};
 
 /// A directory of files that goes away with the test.
-struct Files(PathBuf);
+pub(super) struct Files(PathBuf);
 
 impl Files {
-    fn new(test: &str, files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(test: &str, files: &[(&str, &str)]) -> Self {
         let directory = std::env::temp_dir().join(format!("greenroom-config-{test}-{}", std::process::id()));
         fs::create_dir_all(directory.join("more")).unwrap();
         for (name, text) in files {
@@ -21,7 +21,7 @@ impl Files {
         Self(directory)
     }
 
-    fn load(&self, names: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    pub(super) fn load(&self, names: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
         let files: Vec<PathBuf> = names.iter().map(|name| self.0.join(name)).collect();
         let environment: Environment =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

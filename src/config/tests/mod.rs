@@ -4,6 +4,7 @@ mod backstage;
 mod credentials;
 mod documents;
 mod files;
+mod guides;
 mod mistakes;
 mod overlay;
 mod settings;

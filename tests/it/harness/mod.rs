@@ -38,7 +38,7 @@ pub(crate) use login::Startup;
 pub(crate) use program::Program;
 pub(crate) use raw_client::RawClient;
 pub(crate) use reply::{Reply, codes, rows, tags};
-pub(crate) use room::Room;
+pub(crate) use room::{Room, logical};
 pub(crate) use stage::{STAGEHAND, Stage};
 
 /// How long anything may take that should happen at once, on a busy machine.
