@@ -343,6 +343,7 @@ impl Scheduler {
 
     /// Opens one server for the pool, whose slot is counted, and puts it into the store.
     async fn open(self: Arc<Self>, pool: Arc<Pool>) {
+        let began = Instant::now();
         let opened = tokio::select! {
             opened = pool.store.open() => opened,
             // Nobody will need it. Dropping the attempt gives its slot back.
@@ -356,7 +357,7 @@ impl Scheduler {
             }
             Ok(shell) => {
                 pool.store.add(shell);
-                core.opened(index);
+                core.opened(index, now - began);
                 None
             }
             Err(error) => core.open_failed(index, Arc::new(error), now),

@@ -5,17 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::connection::{QueryError, Server};
-use crate::protocol::sqlstate;
 use crate::sql::quote;
-
-/// How often the catalogs are asked once more when something was dropped under the question.
-const MAX_ASKED_AGAIN: u32 = 5;
-
-/// The pause before that.
-const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What makes a function's body suspect: statements at the beginning of a line of thought (`SET` behind an UPDATE is none),
 /// SQL that is put together at run time, and temporary objects.
@@ -138,20 +130,6 @@ impl DatabaseFacts {
     /// # Errors
     /// Those of [`Server::query`].
     pub async fn ask(&self, server: &mut Server) -> Result<Code, QueryError> {
-        for _ in 0..MAX_ASKED_AGAIN {
-            match self.ask_once(server).await {
-                // PostgreSQL puts definitions into words by what is there now, not by what the question sees: a table that
-                // another session drops meanwhile, as migrations do, makes it "could not open relation with OID 16384".
-                Err(QueryError::Refused { code, .. }) if code == sqlstate::INTERNAL_ERROR => {
-                    tokio::time::sleep(ASK_AGAIN_PAUSE).await;
-                }
-                answer => return answer,
-            }
-        }
-        self.ask_once(server).await
-    }
-
-    async fn ask_once(&self, server: &mut Server) -> Result<Code, QueryError> {
         let before = self.state.load(Ordering::Acquire);
         let rows = server.query(&question()).await?;
         let stateful = rows.first().and_then(|row| row.first()).is_none_or(|value| value.as_deref() != Some("f"));

@@ -30,7 +30,8 @@ fn assert_led(theirs: &Container, ours: &Container, host: &[&str], expected: &Se
     assert_eq!(&theirs.server.address, expected);
     assert_eq!(theirs.server.tls.mode, SslMode::Disable);
     assert_eq!(theirs.login.user, ours.login.user);
-    let [theirs, ours] = [theirs, ours].map(|to| to.login.password.as_ref().map(|password| password.expose_secret()));
+    let [theirs, ours] =
+        [theirs, ours].map(|to| to.login.client_password.as_ref().map(|password| password.text.expose_secret()));
     assert_eq!(theirs, ours);
 }
 
@@ -93,7 +94,7 @@ fn the_compose_files_backstage_is_led_to_greenroom() {
     let reached = ListenAddress::Tcp { host: "0.0.0.0".into(), port: 6432 };
     assert!(greenroom.listeners.iter().any(|listener| listener.address == reached), "{:?}", greenroom.listeners);
     assert_eq!(connection(&greenroom).server.address, tcp("postgres", 5432));
-    let login = connection(&greenroom).login.password.as_ref().map(|password| password.expose_secret());
+    let login = connection(&greenroom).login.client_password.as_ref().map(|password| password.text.expose_secret());
     assert_eq!(login, Some(&*postgres.environment["BACKSTAGE_PASSWORD"]));
     assert_ne!(postgres.environment["POSTGRES_PASSWORD"], postgres.environment["BACKSTAGE_PASSWORD"]);
     assert!(postgres.files.contains_key(Path::new("/docker-entrypoint-initdb.d/init.sh")));

@@ -1,7 +1,5 @@
 //! PostgreSQL dies, restarts, or misbehaves: the client hears of it at once, in PostgreSQL's words, and greenroom goes on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::frames::{Frame, extended, query};
@@ -230,26 +228,4 @@ async fn bytes_that_nobody_asked_for_make_a_server_unusable() {
     first.send(&[query("select 'first'")]).await;
     first.until(b'Z', 1).await;
     assert_eq!(rows(&second.run("select 1").await), ["1"], "what came too late is nobody's");
-}
-
-#[tokio::test]
-async fn a_table_that_is_dropped_under_the_question_for_hidden_code_is_nobodys_error() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let times = Arc::clone(&asked);
-    let fake = FakeServer::start(move |_, phase| match phase {
-        Phase::Message(_, frame)
-            if String::from_utf8_lossy(&frame.body).contains("pg_proc")
-                && times.fetch_add(1, Ordering::Relaxed) < 3 =>
-        {
-            let gone = Frame::new(b'E', *b"SERROR\0CXX000\0Mcould not open relation with OID 16384\0\0");
-            Answer::Bytes([gone.bytes(), Frame::new(b'Z', *b"I").bytes()].concat())
-        }
-        _ => Answer::Usual,
-    })
-    .await;
-    let room = Greenroom::start().behind(&fake).servers(1).await;
-    let mut client = room.raw("catalog").await;
-    assert_eq!(rows(&client.run("select 1").await), ["1"]);
-    assert!(asked.load(Ordering::Relaxed) > 3, "the question was asked again");
-    assert_eq!(fake.connections(), 1);
 }

@@ -30,6 +30,13 @@ const MOST_IN_A_ROW: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long it takes to open a connection, before the first one has been opened, in seconds.
+const FIRST_GUESS: f64 = 0.01;
+
+/// A longer lease counts as this one when it is asked how long leases usually are, in seconds: one client that kept its
+/// server for an hour says nothing about the next.
+const LONGEST_USUAL: f64 = 1.0;
+
 /// What a waiter is given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Grant<L> {
@@ -101,6 +108,8 @@ pub(super) struct Core<I, T> {
     floor: f64,
     /// How long a lease usually is, in seconds.
     usual: f64,
+    /// How long it usually takes to open a connection, in seconds.
+    connecting: f64,
     /// Shares are counted from here.
     epoch: Instant,
     /// How many of migrations have overtaken others since one of those was served.
@@ -121,6 +130,8 @@ pub(super) struct Core<I, T> {
 struct Round {
     /// By pool: connections on their way that nobody has been promised.
     opening: Vec<u32>,
+    /// By pool: how many wait for an idle server of it and have been looked at.
+    ahead: Vec<u32>,
     /// By plugin: what it has been promised.
     promised: Vec<u32>,
     all_promised: u32,
@@ -156,6 +167,7 @@ impl<I: Idle, T> Core<I, T> {
             next_id: 0,
             floor: 0.0,
             usual: 0.001,
+            connecting: FIRST_GUESS,
             epoch: now,
             in_a_row: 0,
             retry_armed: None,
@@ -231,7 +243,7 @@ impl<I: Idle, T> Core<I, T> {
         let id = self.new_id();
         let (floor, t) = (self.floor, self.seconds(now));
         self.waiting += 1;
-        self.plugins[plugin].arrive(Waiter { id, pool, private, tell }, floor, t);
+        self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
         id
     }
 
@@ -252,7 +264,7 @@ impl<I: Idle, T> Core<I, T> {
     /// The lease that began then is over, and its server does not come back.
     pub(super) fn lease_ended(&mut self, plugin: usize, since: Instant, now: Instant) {
         let held = now.saturating_duration_since(since).as_secs_f64();
-        self.usual += (held - self.usual) / 16.0;
+        self.usual += (held.min(LONGEST_USUAL) - self.usual) / 16.0;
         self.leases -= 1;
         let t = self.seconds(since);
         self.plugins[plugin].lease_ended(t, held);
@@ -283,9 +295,10 @@ impl<I: Idle, T> Core<I, T> {
         self.opening -= 1;
     }
 
-    /// A connection for the pool is open, and among its idle ones.
-    pub(super) fn opened(&mut self, pool: usize) {
+    /// A connection for the pool is open after so long, and among its idle ones.
+    pub(super) fn opened(&mut self, pool: usize, took: Duration) {
         self.open_dropped(pool);
+        self.connecting += (took.as_secs_f64() - self.connecting) / 4.0;
         self.pools[pool].connect_worked();
         self.refused_until = None;
         self.pause = Duration::ZERO;
@@ -359,6 +372,7 @@ impl<I: Idle, T> Core<I, T> {
         }
         let mut round = Round {
             opening: self.pools.iter().map(|pool| pool.opening).collect(),
+            ahead: vec![0; self.pools.len()],
             promised: vec![0; self.plugins.len()],
             all_promised: 0,
             looked_at: vec![0; self.plugins.len()],
@@ -379,8 +393,8 @@ impl<I: Idle, T> Core<I, T> {
                 continue;
             }
             let waiter = &self.plugins[plugin].waiter(at);
-            let (pool, private) = (waiter.pool, waiter.private);
-            match self.promise(pool, private, now, &mut round, &mut work) {
+            let (pool, private, since) = (waiter.pool, waiter.private, waiter.since);
+            match self.promise(pool, private, since, now, &mut round, &mut work) {
                 Promise::Made => {
                     round.promised[plugin] += 1;
                     round.all_promised += 1;
@@ -458,6 +472,7 @@ impl<I: Idle, T> Core<I, T> {
         &mut self,
         pool: usize,
         private: bool,
+        since: Instant,
         now: Instant,
         round: &mut Round,
         work: &mut Work<I::Lent, I::Out, T>,
@@ -467,7 +482,9 @@ impl<I: Idle, T> Core<I, T> {
                 round.opening[pool] -= 1;
                 return Promise::Made;
             }
-            let pauses = [self.pools[pool].retry_at, self.refused_until];
+            let patience = self.is_served_sooner(pool, round.ahead[pool]).then(|| since + self.patience());
+            round.ahead[pool] += 1;
+            let pauses = [self.pools[pool].retry_at, self.refused_until, patience];
             if let Some(at) = pauses.into_iter().flatten().filter(|at| *at > now).max() {
                 work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
                 return Promise::Later;
@@ -491,6 +508,18 @@ impl<I: Idle, T> Core<I, T> {
         let Some((from, server)) = self.take_longest_idle() else { return Promise::Nothing };
         work.close.push(Close { pool: from, server, reason: CloseReason::Evicted, for_pool: Some(pool) });
         Promise::Made
+    }
+
+    /// Whether somebody with so many before him is likely to be lent one of the pool's servers, which come and go, before one
+    /// could be opened for him.
+    fn is_served_sooner(&self, pool: usize, ahead: u32) -> bool {
+        let servers = self.pools[pool].leased + self.pools[pool].opening;
+        servers > 0 && f64::from(ahead + 1) * self.usual / f64::from(servers) < self.connecting
+    }
+
+    /// How long somebody who was likely to be served sooner waits before a server is opened for him all the same.
+    fn patience(&self) -> Duration {
+        Duration::from_secs_f64(2.0 * self.connecting)
     }
 
     /// Takes the server out that has been idle for longest, in whatever pool.

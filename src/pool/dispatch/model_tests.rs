@@ -216,7 +216,7 @@ impl World {
                 if let Some(pool) = take(&mut self.opening, which) {
                     let server = self.ticket() as u32;
                     self.shelves[pool].0.borrow_mut().push((server, self.now));
-                    self.core.opened(pool);
+                    self.core.opened(pool, Duration::from_millis(8));
                 }
             }
             Event::ConnectFailed { which, full } => {

@@ -15,6 +15,8 @@ pub(in crate::pool) struct Waiter<T> {
     pub(in crate::pool) pool: usize,
     /// It wants room for a connection of its own.
     pub(in crate::pool) private: bool,
+    /// Since when it has waited.
+    pub(in crate::pool) since: Instant,
     /// How it is told.
     pub(in crate::pool) tell: T,
 }

@@ -190,3 +190,32 @@ fn who_comes_back_has_no_claim_to_what_it_did_not_use() {
     let both = run(&[GREEDY, late], 4, 0, Duration::from_secs(4));
     assert!(jain(&both) > 0.98, "{}", jain(&both));
 }
+
+#[test]
+fn a_burst_of_short_questions_opens_few_servers() {
+    let (mut core, pool, now) = thirty_at_once();
+    let work = core.decide(now);
+    assert_eq!(work.open, [pool; 4], "a login takes as long as ten leases, until more is known");
+    let patience = work.retry.expect("the others are looked at again");
+    let late = core.decide(patience);
+    assert!(!late.open.is_empty(), "nothing came back: now servers are opened for those who still wait");
+}
+
+#[test]
+fn a_burst_is_met_with_one_server_each_where_leases_are_long() {
+    let (mut core, pool, now) = thirty_at_once();
+    core.usual = 0.5;
+    assert_eq!(core.decide(now).open, [pool; 12]);
+}
+
+/// Thirty plugins ask at the same moment, and no server is open.
+fn thirty_at_once() -> (Core<Idlers, (u64, u32)>, usize, Instant) {
+    let now = Instant::now();
+    let mut core = Core::new(ServerLimits::new(12, 2, 12), now);
+    let pool = core.add_pool(Idlers::default(), &PoolLimits::default());
+    for n in 0..30 {
+        let plugin = core.join(pool, &PluginId(format!("p{n}").into()), &PoolLimits::default(), 1);
+        core.arrive(pool, plugin, false, (0, n), now);
+    }
+    (core, pool, now)
+}

@@ -42,7 +42,7 @@ pub(super) fn answer(frame: &Frame, transaction: &mut u8) -> Vec<u8> {
             }
             let answer = match word {
                 // Whether the database has code of its own that may leave something in a session: it has not.
-                "select" if sql.contains("pg_proc") => [one_column(), no(), done("SELECT 1")].concat(),
+                _ if sql.contains("pg_proc") => [one_column(), no(), done("SELECT 1")].concat(),
                 "select" | "show" => [one_column(), row(), done("SELECT 1")].concat(),
                 _ => done(&word.to_ascii_uppercase()),
             };
