@@ -144,6 +144,22 @@ impl Session {
         self.pin.get_or_insert(reason);
     }
 
+    /// Whether all that the session may ever have left behind is of one kind, and of the transaction at hand.
+    pub fn has_only(&self, effect: Effect) -> bool {
+        let only = [effect].into_iter().collect::<Effects>();
+        let nothing_to_come = self.unnamed_effects.is_empty() && self.lasting_effects.is_empty();
+        self.pin == Some(PinReason::Statement(effect)) && self.effects == only && nothing_to_come && !self.doubtful
+    }
+
+    /// The server has said that nothing of the session is left on it. Whether nothing was asked of it since that could be.
+    pub fn unpin(&mut self) -> bool {
+        let clean = self.effects.is_empty() && self.lasting_effects.is_empty() && self.is_settled();
+        if clean {
+            self.pin = None;
+        }
+        clean
+    }
+
     /// What the transaction at hand may leave behind.
     pub fn effects(&self) -> Effects {
         let mut effects = self.effects;

@@ -141,6 +141,49 @@ async fn every_pin_is_counted_with_plugin_and_reason() {
 }
 
 #[tokio::test]
+async fn a_temporary_table_that_its_transaction_drops_pins_no_longer_than_that() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut migration, other) = (room.raw("catalog").await, room.client("catalog").await);
+    for sql in ["begin", "create temp table t as select 'left' as word", "drop table t"] {
+        migration.run(sql).await;
+    }
+    // The next statement may be on its way before the server has been looked at.
+    migration.send(&[query("commit")]).await;
+    migration.until(b'Z', 1).await;
+    assert_eq!(other.value("select 1").await, "1", "the only server is free");
+    let replies =
+        migration.run("select to_regclass('pg_temp.t') is null, count(*) from pg_class where relname = 't'").await;
+    assert_eq!(crate::harness::rows(&replies), ["t"]);
+    let sessions = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+    eventually("nobody is pinned", sessions).await;
+}
+
+#[tokio::test]
+async fn whatever_else_is_temporary_keeps_its_server() {
+    let room = Greenroom::start().auth("trust").await;
+    for (make, look) in [
+        ("create temp table t as select 'own' as word", "select word from t"),
+        ("create temp view v as select 'own' as word", "select word from v"),
+        ("create temp sequence s", "select 'own' from s"),
+        ("create domain pg_temp.d as text", "select 'own'::pg_temp.d"),
+        ("create type pg_temp.y as enum ('own')", "select 'own'::pg_temp.y"),
+    ] {
+        let client = room.client("catalog").await;
+        // One by one: the transaction begins on a server that it shares.
+        for sql in ["begin", make, "commit"] {
+            client.run(sql).await;
+        }
+        for _ in 0..3 {
+            assert_eq!(client.value(look).await, "own", "{make}");
+        }
+        assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 1.0, "{make}");
+        drop(client);
+        let gone = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+        eventually("the pin ends with its client", gone).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_carried_from_server_to_server_pins_nothing() {
     let room = Greenroom::start().auth("trust").await;
     let client = room.client("catalog").await;

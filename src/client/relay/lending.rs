@@ -18,7 +18,17 @@ use crate::sql::Effect;
 use crate::sql::statement::Statement;
 
 /// What a wait for a server brings.
-pub(super) type Lent = Result<Lease, LendError>;
+pub(super) type Lent = Result<Brought, LendError>;
+
+/// A server that was waited for.
+pub(super) enum Brought {
+    /// It has nothing of the session yet.
+    Fresh(Lease),
+    /// The session's own comes back.
+    Own(Lease),
+    /// The session's own, and there is nothing of the session left on it.
+    Clean(Lease),
+}
 
 /// Why it brings none.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +56,6 @@ pub(super) enum Lending {
 
 /// A wait for a server, which a cancel can end.
 pub(super) struct Waiting {
-    /// It is for a server that has nothing of the session yet; otherwise its own comes back.
-    fresh: bool,
     pub(super) lent: Pin<Box<dyn Future<Output = Lent> + Send>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -73,28 +81,33 @@ impl Relay<'_> {
             Some(_) => Box::pin(private(self.member.clone(), self.dress.clone())),
             None => Box::pin(shared(self.member.clone(), self.dress.clone())),
         };
-        self.wait(true, lent);
+        self.wait(lent);
         Flow::Continue(())
     }
 
-    fn wait(&mut self, fresh: bool, lent: Pin<Box<dyn Future<Output = Lent> + Send>>) {
+    fn wait(&mut self, lent: Pin<Box<dyn Future<Output = Lent> + Send>>) {
         let place = std::sync::Arc::clone(&self.key.place);
         let cancelled = Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await });
-        self.lending = Lending::Waiting(Box::new(Waiting { fresh, lent, cancelled }));
+        self.lending = Lending::Waiting(Box::new(Waiting { lent, cancelled }));
     }
 
     /// The wait is over.
     pub(super) fn on_lent(&mut self, lent: Lent) -> Flow {
-        let fresh = match std::mem::replace(&mut self.lending, Lending::Free) {
-            Lending::Waiting(waiting) => waiting.fresh,
-            _ => true,
-        };
+        self.lending = Lending::Free;
         match lent {
-            Ok(lease) if fresh => {
+            Ok(Brought::Fresh(lease)) => {
                 self.facts = self.member.pool.facts.snapshot();
                 self.lend(lease);
             }
-            Ok(lease) => self.keep(lease),
+            Ok(Brought::Own(lease)) => self.keep(lease),
+            Ok(Brought::Clean(lease)) => {
+                self.keep(lease);
+                if self.session.unpin() {
+                    self.pinned = None;
+                    tracing::debug!(plugin = &*self.metrics.name, "the session's server is clean again");
+                    self.end_lease(false);
+                }
+            }
             Err(LendError::Acquire(error)) => {
                 let error = reply::not_lent(&error, Severity::Error);
                 let (code, text) = error.summary();
@@ -117,7 +130,7 @@ impl Relay<'_> {
         if !lease.is_private() && !lease.server().dress.is_in_role_of(&self.dress) {
             let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
             self.key.place.waits();
-            return self.wait(true, Box::pin(async { in_role.await? }));
+            return self.wait(Box::pin(async { in_role.await? }));
         }
         if lease.is_private() {
             // The database turned out to have code of its own while the session waited.
@@ -214,25 +227,49 @@ impl Relay<'_> {
             return Flow::Continue(());
         }
         if self.session.pin().is_none() {
-            let in_a_frame = self.up_left > 0 && self.up_forwards;
-            let doubtful = self.session.is_doubtful() || !is_last || self.has_bytes_for_server() || in_a_frame;
-            // Code that appeared while the server was lent may have been called without a word of it in any text.
-            let same_code = self.member.pool.facts.is_still(self.facts);
-            self.forget_bytes_for_server();
-            self.session.lease_ended();
-            self.state.set(ClientState::Idle);
-            self.key.place.rests();
-            if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
-                match (doubtful, same_code) {
-                    (true, _) => lease.close(CloseReason::Doubtful),
-                    (_, false) => lease.close(CloseReason::CodeChanged),
-                    _ => lease.release(),
-                }
-            }
+            self.end_lease(!is_last);
         } else {
+            let has_temporary_ones = self.session.has_only(Effect::Temporary);
             self.session.transaction_ended();
+            if has_temporary_ones && is_last {
+                self.look_for_temporary_ones();
+            }
         }
         Flow::Continue(())
+    }
+
+    /// The server goes back, unless something is not as it should be.
+    fn end_lease(&mut self, more_came: bool) {
+        let in_a_frame = self.up_left > 0 && self.up_forwards;
+        let doubtful = self.session.is_doubtful() || more_came || self.has_bytes_for_server() || in_a_frame;
+        // Code that appeared while the server was lent may have been called without a word of it in any text.
+        let same_code = self.member.pool.facts.is_still(self.facts);
+        self.forget_bytes_for_server();
+        self.session.lease_ended();
+        self.state.set(ClientState::Idle);
+        self.key.place.rests();
+        if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
+            match (doubtful, same_code) {
+                (true, _) => lease.close(CloseReason::Doubtful),
+                (_, false) => lease.close(CloseReason::CodeChanged),
+                _ => lease.release(),
+            }
+        }
+    }
+
+    /// A transaction that made temporary objects on a shared server has ended: if it has dropped them itself, as the
+    /// catalog's migrations do, the session need not keep the server.
+    fn look_for_temporary_ones(&mut self) {
+        match std::mem::replace(&mut self.lending, Lending::Free) {
+            Lending::Leased(lease) if !lease.is_private() => {
+                // A cancel of the client's must not hit a question of ours.
+                self.key.place.rests();
+                self.session.unnamed_left_server();
+                let looked = timeout(self.member.create_timeout(), without_temporary_ones(lease));
+                self.wait(Box::pin(async { looked.await? }));
+            }
+            other => self.lending = other,
+        }
     }
 
     /// Statements that define code, and those that hide what they do, may have changed what the database's code does.
@@ -271,7 +308,7 @@ impl Relay<'_> {
                 self.session.unnamed_left_server();
                 let limit = self.member.create_timeout();
                 let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));
-                self.wait(false, Box::pin(async { dressed.await? }));
+                self.wait(Box::pin(async { dressed.await? }));
             }
             other => self.lending = other,
         }
@@ -322,7 +359,7 @@ async fn shared(member: Member, dress: Dress) -> Lent {
         lease.release();
         return private(member, dress).await;
     }
-    Ok(lease)
+    Ok(Brought::Fresh(lease))
 }
 
 /// A server of the session's own.
@@ -335,7 +372,7 @@ async fn private(member: Member, dress: Dress) -> Lent {
     for sql in settings {
         timeout(member.create_timeout(), lease.server().query(&sql)).await?.map_err(LendError::Role)?;
     }
-    Ok(lease)
+    Ok(Brought::Fresh(lease))
 }
 
 /// A server in the session's role; what follows must not be done as anybody else.
@@ -344,7 +381,7 @@ async fn in_role(mut lease: Lease, dress: Dress) -> Lent {
     match lease.server().query(&dress.role_sql()).await {
         Ok(_) => {
             lease.server().dress.role = role;
-            Ok(lease)
+            Ok(Brought::Fresh(lease))
         }
         Err(error @ QueryError::Refused { .. }) => {
             // The server is as it was.
@@ -367,5 +404,18 @@ async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
     if name.as_deref() == Some(Dress::OWN_NAME) {
         lease.server().query_anywhere(&dress.application_name_sql()).await?;
     }
-    Ok(lease)
+    Ok(Brought::Own(lease))
+}
+
+/// Asks whether anything is in the server's temporary schema: whatever is in a schema depends on it.
+async fn without_temporary_ones(mut lease: Lease) -> Lent {
+    let asked = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                 WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                 AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())";
+    match lease.server().query(asked).await {
+        Ok(rows) if rows == [[Some("t".to_owned())]] => Ok(Brought::Clean(lease)),
+        // In doubt the session keeps it.
+        Ok(_) | Err(QueryError::Refused { .. }) => Ok(Brought::Own(lease)),
+        Err(error) => Err(error.into()),
+    }
 }
