@@ -268,7 +268,8 @@ impl Session {
         self.effects.extend(effects);
         self.cycle_effects.extend(effects);
         effects.remove(Effect::Code);
-        if let Some(effect) = effects.iter().next() {
+        // The most telling one first: it names the pin.
+        for effect in effects.iter() {
             self.pin_for(PinReason::Statement(effect));
         }
     }

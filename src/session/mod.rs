@@ -38,6 +38,8 @@ pub struct Session {
     /// What named statements may leave behind whenever they are executed, and what stays true of every text.
     lasting_effects: Effects,
     pin: Option<PinReason>,
+    /// It keeps its server for more than that reason.
+    is_pinned_for_more: bool,
     /// A frame larger than the buffer is passing through; its text is read in pieces.
     passing: Option<Passing>,
     /// Whether a COPY takes data, and from whom the next move is.
@@ -95,6 +97,7 @@ impl Session {
             effects: Effects::NONE,
             lasting_effects: Effects::NONE,
             pin: None,
+            is_pinned_for_more: false,
             passing: None,
             copy_in: CopyIn::No,
             status: TxStatus::Idle,
@@ -139,21 +142,24 @@ impl Session {
         self.pin
     }
 
-    /// Keeps the server until the client ends. The first reason stands.
+    /// Keeps the server until the client ends. The first reason is the one that is told.
     pub fn pin_for(&mut self, reason: PinReason) {
-        self.pin.get_or_insert(reason);
+        let first = *self.pin.get_or_insert(reason);
+        self.is_pinned_for_more |= first != reason;
     }
 
     /// Whether all that the session may ever have left behind is of one kind, and of the transaction at hand.
     pub fn has_only(&self, effect: Effect) -> bool {
         let only = [effect].into_iter().collect::<Effects>();
         let nothing_to_come = self.unnamed_effects.is_empty() && self.lasting_effects.is_empty();
-        self.pin == Some(PinReason::Statement(effect)) && self.effects == only && nothing_to_come && !self.doubtful
+        let nothing_before = self.pin == Some(PinReason::Statement(effect)) && !self.is_pinned_for_more;
+        nothing_before && self.effects == only && nothing_to_come && !self.doubtful
     }
 
     /// The server has said that nothing of the session is left on it. Whether nothing was asked of it since that could be.
     pub fn unpin(&mut self) -> bool {
-        let clean = self.effects.is_empty() && self.lasting_effects.is_empty() && self.is_settled();
+        let nothing_to_come = self.effects.is_empty() && self.lasting_effects.is_empty() && self.is_settled();
+        let clean = nothing_to_come && !self.is_pinned_for_more;
         if clean {
             self.pin = None;
         }

@@ -291,3 +291,41 @@ fn without_a_server_every_question_still_gets_its_end() {
     assert_eq!(session.on_client(&bare(Frontend::SYNC)), Verdict::AnswerReady);
     assert_eq!(session.on_client(&query("select 1")), Verdict::Forward);
 }
+
+/// Whether, after these transactions, temporary objects are all that a session may have left behind.
+fn leaves_only_temporary_ones(transactions: &[&[Vec<u8>]]) -> bool {
+    let mut session = session();
+    for (at, frames) in transactions.iter().enumerate() {
+        if at > 0 {
+            session.transaction_ended();
+        }
+        for frame in *frames {
+            session.on_client(frame);
+        }
+    }
+    session.has_only(Effect::Temporary)
+}
+
+#[test]
+fn a_session_that_left_anything_else_once_is_never_said_to_leave_only_temporary_objects() {
+    let make = [query("create temp table a (x int)")];
+    let drop_all = [query("create temp table b (x int); drop table a, b")];
+    assert!(leaves_only_temporary_ones(&[&[make.clone(), drop_all.clone()].concat()]));
+    assert!(leaves_only_temporary_ones(&[&make, &drop_all]));
+    let others = [
+        query("listen channel"),
+        query("set work_mem to '77kB'"),
+        query("select pg_advisory_lock(77)"),
+        query("prepare item as select 1"),
+        query("create temp table c (x int); select pg_advisory_lock(77)"),
+        parse("s1", "select 1"),
+        frame(Frontend::FUNCTION_CALL, b""),
+    ];
+    for other in others {
+        let text = String::from_utf8_lossy(&other).into_owned();
+        let other = [other];
+        let together = [make.clone(), other.clone(), drop_all.clone()].concat();
+        assert!(!leaves_only_temporary_ones(&[&together]), "in one transaction: {text}");
+        assert!(!leaves_only_temporary_ones(&[&make, &other, &drop_all]), "in a transaction between: {text}");
+    }
+}

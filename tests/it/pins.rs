@@ -159,6 +159,49 @@ async fn a_temporary_table_that_its_transaction_drops_pins_no_longer_than_that()
 }
 
 #[tokio::test]
+async fn a_session_that_left_something_else_keeps_its_server_when_its_temporary_table_is_gone() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let free = room.client("catalog").await;
+    for state in
+        ["listen left_behind", "select pg_advisory_lock(77)", "prepare item as select 1", "set work_mem to '77kB'"]
+    {
+        let client = room.client("catalog").await;
+        // One by one: the transaction begins on a server that it shares.
+        for sql in ["begin", "create temp table a (x int)", "commit", state] {
+            client.run(sql).await;
+        }
+        let server = client.server_pid().await;
+        for sql in ["begin", "create temp table b (x int)", "drop table a, b", "commit"] {
+            client.run(sql).await;
+        }
+        for _ in 0..3 {
+            assert_ne!(free.server_pid().await, server, "{state}");
+            assert_eq!(client.server_pid().await, server, "{state}");
+        }
+        drop(client);
+        let gone = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+        eventually("the pin ends with its client", gone).await;
+    }
+}
+
+#[tokio::test]
+async fn a_named_statement_keeps_its_server_when_the_temporary_table_before_it_is_gone() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    for sql in ["begin", "create temp table t (x int)"] {
+        client.run(sql).await;
+    }
+    client.ask(&[parse("s1", "select 'left behind'"), sync()]).await;
+    for sql in ["drop table t", "commit"] {
+        client.run(sql).await;
+    }
+    let other = room.client("catalog").await;
+    for _ in 0..3 {
+        assert_eq!(other.value("select count(*) from pg_prepared_statements where name = 's1'").await, "0");
+    }
+}
+
+#[tokio::test]
 async fn whatever_else_is_temporary_keeps_its_server() {
     let room = Greenroom::start().auth("trust").await;
     for (make, look) in [
