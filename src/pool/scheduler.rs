@@ -310,10 +310,10 @@ impl Scheduler {
             match pool.upgrade() {
                 Some(pool) => drop(tokio::spawn(Arc::clone(self).open(pool))),
                 // Nobody needs it any more.
-                None => self.decide(|core, now| {
-                    core.open_dropped(index);
-                    core.connection_ended(now);
-                }),
+                None => {
+                    self.decide(|core, _| core.open_dropped(index));
+                    self.slot_came_back();
+                }
             }
         }
         if let Some(at) = work.retry {
@@ -345,6 +345,8 @@ impl Scheduler {
     async fn open(self: Arc<Self>, pool: Arc<Pool>) {
         let began = Instant::now();
         let opened = tokio::select! {
+            // The attempt is begun in any case, for it takes over the slot that is counted already.
+            biased;
             opened = pool.store.open() => opened,
             // Nobody will need it. Dropping the attempt gives its slot back.
             () = self.stop.cancelled() => Ok(Shell(None)),

@@ -1,18 +1,20 @@
-//! Whose turn it is, without a clock and without a PostgreSQL: everybody waits for room of his own.
+//! Whose turn it is, without a clock and without a PostgreSQL: nearly everybody waits for room of his own.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Pools;
 use super::loan::Grant;
 use super::scheduler::{Granted, Scheduler};
 use super::store::Store;
-use crate::config::{PoolLimits, ServerLimits};
+use crate::config::{Config, PoolLimits, ServerLimits};
 use crate::metrics::Metrics;
-use crate::route::PluginId;
+use crate::route::{PluginId, RouteTable};
+use crate::secret::Secrets;
 
 /// A scheduler with one pool.
 struct House {
@@ -153,4 +155,20 @@ async fn a_lock_that_is_never_given_back_counts_for_its_time_only() {
     drop(holder);
     let turn = served(&mut crowd);
     assert!(turn.len() == 1 && got(&mut late).is_none());
+}
+
+#[tokio::test]
+async fn a_connect_that_had_not_begun_when_everything_ended_keeps_no_place() {
+    let config =
+        "backend: { database: { client: pg, connection: { host: 127.0.0.1, port: 1, user: u, password: p } } }";
+    let routes = RouteTable::new(&Config::parse(config).expect("it is right"));
+    let route = routes.resolve("backstage_plugin_catalog", None).expect("it is a plugin's");
+    // Whether the end is seen before the connect begins is left to chance.
+    for _ in 0..32 {
+        let metrics = Metrics::new(1);
+        let pools = Pools::new(ServerLimits::default(), Secrets::new(Arc::clone(&metrics)), metrics);
+        let member = pools.member(&route).expect("it has no TLS");
+        let _waiting = member.pool.scheduler.wait(member.pool.index, member.plugin_index, false);
+        timeout(Duration::from_secs(1), pools.close()).await.expect("no connection is left");
+    }
 }
