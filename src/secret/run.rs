@@ -19,6 +19,9 @@ pub(super) const MAX_BYTES: usize = 64 << 10;
 /// So much of the end of its standard error is told, in bytes.
 const MAX_TOLD_BYTES: usize = 1000;
 
+/// So much of it is kept until then: a password in it that begins before what is told must be recognized.
+const MAX_KEPT_BYTES: usize = MAX_BYTES + MAX_TOLD_BYTES;
+
 /// How long its pipes are read after it has ended: something that it left running may hold them open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -112,19 +115,24 @@ async fn last_bytes(pipe: Option<impl AsyncRead + Unpin>, out: &mut Vec<u8>) {
     let mut bytes = [0; 4096];
     while let Ok(len @ 1..) = pipe.read(&mut bytes).await {
         out.extend_from_slice(&bytes[..len]);
-        let surplus = out.len().saturating_sub(MAX_TOLD_BYTES);
+        let surplus = out.len().saturating_sub(MAX_KEPT_BYTES);
         out.drain(..surplus);
     }
 }
 
-/// Standard error as one line, without anything that was also printed as if it were the password.
+/// The end of standard error as one line, without anything that was also printed as if it were the password: as a line, or
+/// in quotes in an object.
 fn told(stderr: &[u8], stdout: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(stderr).into_owned();
-    for line in String::from_utf8_lossy(stdout).lines().map(str::trim).filter(|line| line.len() > 3) {
-        text = text.replace(line, "***");
+    let stdout = String::from_utf8_lossy(stdout);
+    let in_quotes = stdout.lines().flat_map(|line| line.split('"'));
+    for secret in stdout.lines().chain(in_quotes).map(str::trim).filter(|secret| secret.len() > 3) {
+        text = text.replace(secret, "***");
     }
+    let told = text.len().saturating_sub(MAX_TOLD_BYTES);
+    let told = (told..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+        text[told..].split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     match words.is_empty() {
         true => "it said nothing on its standard error".to_owned(),
         false => words.join(" "),
@@ -142,5 +150,17 @@ mod tests {
             "+ echo *** [31merror [0m: no way"
         );
         assert_eq!(told(b" \n", b""), "it said nothing on its standard error");
+        assert_eq!(told(b"+ token=geheim\n", b"{\"accessToken\": \"geheim\"}\n"), "+ token=***");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_long_password_is_not_told_either() {
+        let script =
+            "token=$(head -c 1500 /dev/zero | tr '\\0' k); echo $token; echo using $token for long >&2; exit 1";
+        let command = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let limit = Duration::from_secs(10);
+        let command = PasswordCommand { command, timeout: limit, valid_for: limit, refresh_before: limit };
+        let error = run(&command).await.expect_err("it fails").to_string();
+        assert!(error.ends_with("using *** for long"), "{error}");
     }
 }
