@@ -33,8 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long it takes to open a connection, before the first one has been opened, in seconds.
 const FIRST_GUESS: f64 = 0.01;
 
-/// A longer lease counts as this one when it is asked how long leases usually are, in seconds: one client that kept its
-/// server for an hour says nothing about the next.
+/// A longer lease, or connect, counts as this one when it is asked how long they usually are, in seconds: one client that
+/// kept its server for an hour says nothing about the next.
 const LONGEST_USUAL: f64 = 1.0;
 
 /// What a waiter is given.
@@ -104,7 +104,8 @@ pub(super) struct Core<I, T> {
     plugin_index: HashMap<PluginId, usize>,
     waiting: usize,
     next_id: u64,
-    /// The least share of whoever was served last: who comes back after a while begins from here.
+    /// The greatest share of those who were served, or had a server while nobody waited: who comes back after a while begins
+    /// from here.
     floor: f64,
     /// How long a lease usually is, in seconds.
     usual: f64,
@@ -234,6 +235,7 @@ impl<I: Idle, T> Core<I, T> {
         }
         let lent = self.pools[pool].idle.lend()?;
         self.pools[pool].leased += 1;
+        self.plugins[plugin].comes_back(self.floor);
         self.lease_begins(plugin, now);
         Some(lent)
     }
@@ -241,9 +243,8 @@ impl<I: Idle, T> Core<I, T> {
     /// Somebody joins its plugin's queue; the number is for [`Self::leave`].
     pub(super) fn arrive(&mut self, pool: usize, plugin: usize, private: bool, tell: T, now: Instant) -> u64 {
         let id = self.new_id();
-        let (floor, t) = (self.floor, self.seconds(now));
         self.waiting += 1;
-        self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
+        self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, self.floor);
         id
     }
 
@@ -266,8 +267,12 @@ impl<I: Idle, T> Core<I, T> {
         let held = now.saturating_duration_since(since).as_secs_f64();
         self.usual += (held.min(LONGEST_USUAL) - self.usual) / 16.0;
         self.leases -= 1;
-        let t = self.seconds(since);
-        self.plugins[plugin].lease_ended(t, held);
+        let (began, t) = (self.seconds(since), self.seconds(now));
+        self.plugins[plugin].lease_ended(began, held);
+        if self.waiting == 0 {
+            // Nobody wanted that time.
+            self.floor = self.floor.max(self.plugins[plugin].share(t));
+        }
     }
 
     /// A leased server of the pool will not come back to it.
@@ -298,7 +303,7 @@ impl<I: Idle, T> Core<I, T> {
     /// A connection for the pool is open after so long, and among its idle ones.
     pub(super) fn opened(&mut self, pool: usize, took: Duration) {
         self.open_dropped(pool);
-        self.connecting += (took.as_secs_f64() - self.connecting) / 4.0;
+        self.connecting += (took.as_secs_f64().min(LONGEST_USUAL) - self.connecting) / 4.0;
         self.pools[pool].connect_worked();
         self.refused_until = None;
         self.pause = Duration::ZERO;
@@ -387,7 +392,6 @@ impl<I: Idle, T> Core<I, T> {
                 // Whoever waits for another plugin now has been overtaken.
                 let others = self.waiting > self.plugins[plugin].queue().count();
                 self.in_a_row = if overtakes && others { self.in_a_row + 1 } else { 0 };
-                self.floor = self.floor.max(self.plugins[plugin].share(self.seconds(now)));
                 self.lease_begins(plugin, now);
                 work.answers.push(Answer { waiter, plugin, since: now, result: Ok(grant) });
                 continue;
@@ -549,6 +553,7 @@ impl<I: Idle, T> Core<I, T> {
     fn lease_begins(&mut self, plugin: usize, now: Instant) {
         self.leases += 1;
         let t = self.seconds(now);
+        self.floor = self.floor.max(self.plugins[plugin].share(t));
         self.plugins[plugin].lease_begins(t);
     }
 

@@ -69,11 +69,17 @@ impl<T> PluginState<T> {
         &self.queue[at]
     }
 
-    pub(super) fn arrive(&mut self, waiter: Waiter<T>, floor: f64, t: f64) {
-        if self.queue.is_empty() && self.held.is_empty() {
-            self.ended = self.share(t).max(floor);
-        }
+    pub(super) fn arrive(&mut self, waiter: Waiter<T>, floor: f64) {
+        self.comes_back(floor);
         self.queue.push_back(waiter);
+    }
+
+    /// It asks for a server: if it neither had one nor waited for one, its share begins at the floor.
+    #[inline]
+    pub(super) fn comes_back(&mut self, floor: f64) {
+        if self.queue.is_empty() && self.held.is_empty() {
+            self.ended = self.ended.max(floor);
+        }
     }
 
     pub(super) fn leave(&mut self, id: u64) -> Option<Waiter<T>> {

@@ -192,6 +192,61 @@ fn who_comes_back_has_no_claim_to_what_it_did_not_use() {
 }
 
 #[test]
+fn who_was_lent_a_server_while_nobody_waited_has_no_claim_to_what_it_did_not_use() {
+    let epoch = Instant::now();
+    let (idlers, limits) = (Idlers(Rc::new(RefCell::new(2))), PoolLimits::default());
+    let mut core: Core<_, ()> = Core::new(ServerLimits { ceiling: 2, reserved: 0, parallel_connects: 2 }, epoch);
+    core.used = 2;
+    let pool = core.add_pool(idlers.clone(), &limits);
+    let [old, late] = ["old", "late"].map(|id| core.join(pool, &PluginId(id.into()), &limits, 1));
+    // For a minute the first has the servers to itself, and waits for nobody.
+    for second in 0..60 {
+        let [began, ended] = [0, 1].map(|more| epoch + Duration::from_secs(second + more));
+        core.lend_at_once(pool, old, began).expect("it is idle");
+        *idlers.0.borrow_mut() += 1;
+        core.given_back(pool, old, began, ended);
+    }
+    // Then both want more than there is.
+    let now = epoch + Duration::from_secs(60);
+    for plugin in [late, old] {
+        core.lend_at_once(pool, plugin, now).expect("nobody waits yet");
+    }
+    for plugin in [old, late].repeat(20) {
+        core.arrive(pool, plugin, false, (), now);
+    }
+    let (mut holds, mut turns) = ([late, old].map(|plugin| (plugin, now)), [0; 2]);
+    for round in 1..=20_u64 {
+        let at = now + ms(round);
+        let (plugin, since) = holds[round as usize % 2];
+        *idlers.0.borrow_mut() += 1;
+        core.given_back(pool, plugin, since, at);
+        let answers = core.decide(at).answers;
+        assert_eq!(answers.len(), 1);
+        turns[answers[0].plugin] += 1;
+        holds[round as usize % 2] = (answers[0].plugin, at);
+    }
+    assert!(turns.iter().all(|turns| (8..=12).contains(turns)), "{turns:?}");
+}
+
+#[test]
+fn a_connect_that_took_long_once_does_not_make_others_wait_as_long() {
+    let (epoch, slow) = (Instant::now(), Duration::from_secs(30));
+    let mut core: Core<_, ()> = Core::new(ServerLimits::default(), epoch);
+    let pool = core.add_pool(Idlers::default(), &PoolLimits::default());
+    let plugin = core.join(pool, &PluginId("p".into()), &PoolLimits::default(), 1);
+    let first = core.arrive(pool, plugin, false, (), epoch);
+    assert_eq!(core.decide(epoch).open, [pool]);
+    core.opened(pool, slow);
+    core.leave(plugin, first);
+    // Somebody has it, and keeps it.
+    core.pools[pool].leased = 1;
+    let now = epoch + slow;
+    core.arrive(pool, plugin, false, (), now);
+    let retry = core.decide(now).retry.expect("it may be given back soon");
+    assert!(retry <= now + Duration::from_secs(2), "{:?}", retry - now);
+}
+
+#[test]
 fn a_burst_of_short_questions_opens_few_servers() {
     let (mut core, pool, now) = thirty_at_once();
     let work = core.decide(now);
