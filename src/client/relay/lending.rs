@@ -305,6 +305,8 @@ impl Relay<'_> {
         }
         match std::mem::replace(&mut self.lending, Lending::Free) {
             Lending::Leased(lease) if !lease.is_private() => {
+                // A cancel of the client's must not hit a question of ours.
+                self.key.place.rests();
                 self.session.unnamed_left_server();
                 let limit = self.member.create_timeout();
                 let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));

@@ -244,7 +244,8 @@ impl<I: Idle, T> Core<I, T> {
     pub(super) fn arrive(&mut self, pool: usize, plugin: usize, private: bool, tell: T, now: Instant) -> u64 {
         let id = self.new_id();
         self.waiting += 1;
-        self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, self.floor);
+        let (floor, t) = (self.floor, self.seconds(now));
+        self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
         id
     }
 

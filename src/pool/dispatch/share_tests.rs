@@ -47,10 +47,11 @@ struct Load {
     think: Duration,
     weight: u32,
     max: u32,
+    begins: Duration,
 }
 
-const POLITE: Load = Load { clients: 1, hold: ms(1), think: ms(9), weight: 1, max: 10 };
-const GREEDY: Load = Load { clients: 200, hold: ms(1), think: ms(0), weight: 1, max: 10 };
+const POLITE: Load = Load { clients: 1, hold: ms(1), think: ms(9), weight: 1, max: 10, begins: ms(0) };
+const GREEDY: Load = Load { clients: 200, hold: ms(1), think: ms(0), weight: 1, max: 10, begins: ms(0) };
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -100,7 +101,7 @@ fn run(loads: &[Load], servers: u32, reserved: u32, time: Duration) -> Vec<Got> 
     for (plugin, load) in loads.iter().enumerate() {
         for client in 0..load.clients {
             // Nobody begins in step with anybody.
-            let begin = Duration::from_micros(u64::from(client) * 37 + plugin as u64 * 113);
+            let begin = load.begins + Duration::from_micros(u64::from(client) * 37 + plugin as u64 * 113);
             events.push(Reverse((begin, Next::Asks, plugin, client)));
         }
     }
@@ -173,7 +174,7 @@ fn twice_the_weight_is_twice_the_time() {
 
 #[test]
 fn long_transactions_leave_a_place_for_those_who_hold_nothing() {
-    let indexer = Load { clients: 50, hold: Duration::from_secs(120), think: ms(0), weight: 1, max: 12 };
+    let indexer = Load { clients: 50, hold: Duration::from_secs(120), think: ms(0), weight: 1, max: 12, begins: ms(0) };
     let mut loads = vec![indexer; 2];
     loads.extend([POLITE; 9]);
     let got = run(&loads, 12, 2, Duration::from_secs(60));
@@ -181,6 +182,18 @@ fn long_transactions_leave_a_place_for_those_who_hold_nothing() {
         assert!(polite.p99() < ms(20), "{:?}", polite.p99());
         assert!(polite.waits.len() > 1000);
     }
+}
+
+#[test]
+fn who_has_held_servers_for_long_does_not_wait_for_long() {
+    // It has a server for half a minute; the others come just before it asks again.
+    let indexer = Load { clients: 1, hold: Duration::from_secs(30), ..GREEDY };
+    let mut loads = vec![indexer];
+    loads.extend([Load { clients: 20, hold: ms(10), begins: Duration::from_secs(29), ..GREEDY }; 3]);
+    let got = run(&loads, 4, 0, Duration::from_secs(60));
+    let longest = got[0].waits.iter().max().copied().unwrap_or_default();
+    assert!(got[0].waits.len() > 1, "it was served again");
+    assert!((ms(100)..Duration::from_secs(5)).contains(&longest), "{longest:?}");
 }
 
 #[test]
