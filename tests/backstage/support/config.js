@@ -2,8 +2,10 @@
 
 import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 
 import { PROGRAM } from './greenroom.js';
 
@@ -14,6 +16,9 @@ const { DatabaseManager } = require('@backstage/backend-defaults/database');
 const ConnectionParameters = require('pg/lib/connection-parameters');
 
 const SALT = 'the salt of a test';
+
+/** Whose databases are asked for. */
+export const PLUGINS = ['app', 'auth', 'catalog', 'search', 'user-settings'];
 
 /**
  * What Backstage does for each of `plugins`, in a process with just this environment: the client, and for pg what a
@@ -93,10 +98,22 @@ function ofKnex(knex, ensured) {
 }
 
 /** What `greenroom config` shows for the same files, environment and plugins, or what it refuses them for. */
-export function greenroom({ files = [], directory, environment = {}, plugins }) {
-  const args = ['config', '--format', 'json', '--password-salt', SALT];
-  args.push(...files.flatMap(file => ['--config', file]), ...plugins.flatMap(id => ['--plugin', id]));
-  const { status, stdout, stderr, error } = spawnSync(PROGRAM, args, {
+export function greenroom({ plugins, ...given }) {
+  const { text, refused } = said('config', given, ['--format', 'json', '--password-salt', SALT, ...plugins.flatMap(id => ['--plugin', id])]);
+  return refused === undefined ? { shown: JSON.parse(text) } : { refused };
+}
+
+/** The YAML of `greenroom overlay` for the same files and environment; `args` are more of its options. */
+export function overlay({ args = [], ...given }) {
+  const { text, refused } = said('overlay', given, args);
+  if (refused !== undefined) {
+    throw new Error(`greenroom has no overlay: ${refused}`);
+  }
+  return text;
+}
+
+function said(command, { files = [], directory, environment = {} }, args) {
+  const { status, stdout, stderr, error } = spawnSync(PROGRAM, [command, ...files.flatMap(file => ['--config', file]), ...args], {
     cwd: directory,
     env: environment,
     encoding: 'utf8',
@@ -105,7 +122,21 @@ export function greenroom({ files = [], directory, environment = {}, plugins }) 
   if (error) {
     throw error;
   }
-  return status === 0 ? { shown: JSON.parse(stdout) } : { refused: stderr.replace(/^greenroom: /, '').trimEnd() };
+  return status === 0 ? { text: stdout } : { refused: stderr.replace(/^greenroom: /, '').trimEnd() };
+}
+
+/** Does `act` with files in a directory of their own. What is not text is written as JSON, which is YAML and quotes itself. */
+export async function inFiles(files, act) {
+  const directory = mkdtempSync(join(tmpdir(), 'greenroom-config-'));
+  try {
+    for (const [file, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(directory, file)), { recursive: true });
+      writeFileSync(join(directory, file), typeof content === 'string' ? content : JSON.stringify(content, null, 1));
+    }
+    return await act({ directory, files: Object.keys(files), plugins: PLUGINS });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 /** What greenroom has to show for a plugin of which Backstage makes `theirs`, when it keeps its data where Backstage says. */

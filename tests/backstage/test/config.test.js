@@ -2,16 +2,13 @@
 // Plugin Databases", and everything odd that the loader's and the connector's code has a rule for.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { backstage, comparable, expected, greenroom } from '../support/config.js';
+import { backstage, comparable, expected, greenroom, inFiles, PLUGINS } from '../support/config.js';
 
 const EXAMPLES = fileURLToPath(new URL('../config/', import.meta.url));
-const PLUGINS = ['app', 'auth', 'catalog', 'search', 'user-settings'];
 
 const POSTGRES = {
   POSTGRES_HOST: 'some.example-pg-instance.tld',
@@ -62,20 +59,19 @@ for (const [name, reason] of [
 
 for (const name of ['minimal', 'database-per-plugin', 'pool', 'prefix', 'sqlite-for-one', 'tls', 'environment']) {
   test(`the example ${name} over schemas is asked for the same databases, by the same logins`, async () => {
-    const written = write('schemas', {
+    await inFiles({
       'greenroom.yaml': {
         backend: { database: { schemaPrefix: 'x_' } },
         greenroom: { division: 'schema' },
       },
       // Plugins' schemas need a database around them, which Backstage itself has no need to know.
       'shared.yaml': { backend: { database: { connection: { database: 'shared' } } } },
-    });
-    try {
+    }, async ({ directory }) => {
       const given = { directory: EXAMPLES, files: [`${name}.yaml`], environment: POSTGRES, plugins: PLUGINS };
       const theirs = await backstage(given);
       const text = ['sqlite-for-one'].includes(name);
       const more = text ? { APP_CONFIG_backend_database_connection: 'postgresql://foo:bar@some.example-pg-instance.tld:5432/shared' } : {};
-      const files = [...given.files, join(written, 'greenroom.yaml'), ...(text ? [] : [join(written, 'shared.yaml')])];
+      const files = [...given.files, join(directory, 'greenroom.yaml'), ...(text ? [] : [join(directory, 'shared.yaml')])];
       const ours = greenroom({ ...given, files, environment: { ...POSTGRES, ...more } });
       const shown = shownFor(ours, PLUGINS);
       for (const id of PLUGINS) {
@@ -87,9 +83,7 @@ for (const name of ['minimal', 'database-per-plugin', 'pool', 'prefix', 'sqlite-
         }
         assert.deepEqual(shown[id], wanted, id);
       }
-    } finally {
-      rmSync(written, { recursive: true });
-    }
+    });
   });
 }
 
@@ -597,23 +591,4 @@ function generator(seed) {
   };
   const int = (least, most) => least + Math.floor(next() * (most - least + 1));
   return { chance: share => next() < share, int, pick: list => list[int(0, list.length - 1)] };
-}
-
-/** Writes files into a directory of their own. What is not text is written as JSON, which is YAML and quotes itself. */
-function write(name, files) {
-  const directory = mkdtempSync(join(tmpdir(), `greenroom-${name}-`));
-  for (const [file, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(directory, file)), { recursive: true });
-    writeFileSync(join(directory, file), typeof content === 'string' ? content : JSON.stringify(content, null, 1));
-  }
-  return directory;
-}
-
-async function inFiles(files, act) {
-  const directory = write('config', files);
-  try {
-    return await act({ directory, files: Object.keys(files), plugins: PLUGINS });
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
 }
