@@ -16,23 +16,30 @@ pub(super) struct Front<'a> {
 
 /// How much of a connection an overlay says.
 #[derive(Clone, Copy)]
-pub(super) struct Over {
+pub(super) struct Over<'n> {
     /// Whether the address must be in it; else only where the files give this connection one of its own, for Backstage
     /// lays it over the base one.
     pub(super) whole: bool,
     /// Whether the database counts. Backstage takes none from the base connection when each plugin has one.
     pub(super) with_database: bool,
+    /// What clients prove, if it is not the connection's password.
+    pub(super) client_password: Option<&'n Node>,
 }
 
 impl Front<'_> {
     /// Adds the `connection` that stands over the one in the files.
-    pub(super) fn connection(&self, node: Option<&Node>, over: Over, block: &mut Block) -> Result<(), OverlayError> {
+    pub(super) fn connection(
+        &self,
+        node: Option<&Node>,
+        over: Over<'_>,
+        block: &mut Block,
+    ) -> Result<(), OverlayError> {
         let mut own = Block::default();
         match node.map(|node| (&node.value, node)) {
-            Some((Value::Text(text), node)) => return self.string("connection", text, node, block),
+            Some((Value::Text(text), node)) => return self.string("connection", text, node, over, block),
             Some((Value::Map(map), _)) => match map.get("connectionString") {
                 Some(node @ Node { value: Value::Text(text), .. }) => {
-                    self.string("connectionString", text, node, &mut own)?;
+                    self.string("connectionString", text, node, over, &mut own)?;
                 }
                 _ => self.object(map, over, &mut own),
             },
@@ -42,7 +49,11 @@ impl Front<'_> {
         Ok(())
     }
 
-    fn object(&self, map: &Map, over: Over, block: &mut Block) {
+    fn object(&self, map: &Map, over: Over<'_>, block: &mut Block) {
+        // A token of a cloud's is for PostgreSQL alone.
+        if matches!(map.get("type"), Some(Node { value: Value::Text(kind), .. }) if kind != "default") {
+            block.text("type", "default");
+        }
         if over.whole || map.contains_key("host") || map.contains_key("port") {
             let port = match self.address {
                 ListenAddress::Tcp { host, port } => {
@@ -59,8 +70,10 @@ impl Front<'_> {
         if let Some(node) = map.get("user") {
             self.value("user", node, block);
         }
-        if let Some(node) = map.get("password") {
-            self.password(node, block);
+        if let Some(node) = over.client_password {
+            self.password(node, &OF_CLIENTS, block);
+        } else if let Some(node) = map.get("password") {
+            self.password(node, &OF_THE_CONNECTION, block);
         }
         if let Some(node) = map.get("database").filter(|_| over.with_database) {
             self.value("database", node, block);
@@ -71,7 +84,18 @@ impl Front<'_> {
     }
 
     /// Adds a connection string; Backstage's merge replaces one as a whole.
-    fn string(&self, key: &str, text: &str, node: &Node, block: &mut Block) -> Result<(), OverlayError> {
+    fn string(
+        &self,
+        key: &str,
+        text: &str,
+        node: &Node,
+        over: Over<'_>,
+        block: &mut Block,
+    ) -> Result<(), OverlayError> {
+        if let Some(password) = over.client_password {
+            let problem = format!("clients prove {}, which cannot be put into a string", password.origin.dotted());
+            return Err(OverlayError::String { at: node.origin.to_string(), problem });
+        }
         let written = match node.origin.written().map(|node| node.value) {
             Some(Value::Text(written)) => written,
             // It came by an include, and greenroom's address cannot be put into what another file says.
@@ -112,22 +136,19 @@ impl Front<'_> {
     }
 
     /// Adds a password that is a reference to one.
-    fn password(&self, node: &Node, block: &mut Block) {
+    fn password(&self, node: &Node, kind: &Secret, block: &mut Block) {
         match written(node) {
             Reference::Include(include, argument) => self.include("password", &include, &argument, &node.origin, block),
             Reference::Text(written) => match references(&written) {
                 Some(References { text, without_default }) => {
                     if without_default {
-                        block.comment(format!(
-                            "its default {} is not repeated; Backstage's merge keeps it from there",
-                            at(&node.origin)
-                        ));
+                        block.comment(format!("its default {} is not repeated{}", at(&node.origin), kind.of_a_default));
                     }
                     block.text("password", &text);
                 }
-                None => in_clear(&node.origin, block),
+                None => kind.in_clear(&node.origin, block),
             },
-            Reference::Unknown => in_clear(&node.origin, block),
+            Reference::Unknown => kind.in_clear(&node.origin, block),
         }
     }
 
@@ -141,11 +162,26 @@ impl Front<'_> {
     }
 }
 
-fn in_clear(origin: &Origin, block: &mut Block) {
-    block.comment(format!(
-        "password: stands in clear {} and is not repeated; Backstage's merge keeps it from there",
-        at(origin)
-    ));
+/// What there is to say of a password that is not repeated.
+struct Secret {
+    of_a_default: &'static str,
+    in_clear: &'static str,
+}
+
+const OF_THE_CONNECTION: Secret = Secret {
+    of_a_default: "; Backstage's merge keeps it from there",
+    in_clear: "; Backstage's merge keeps it from there",
+};
+
+const OF_CLIENTS: Secret = Secret {
+    of_a_default: ": Backstage needs the variable",
+    in_clear: ":\nwrite ${VAR} in its place there, for Backstage has to be told it here",
+};
+
+impl Secret {
+    fn in_clear(&self, origin: &Origin, block: &mut Block) {
+        block.comment(format!("password: stands in clear {} and is not repeated{}", at(origin), self.in_clear));
+    }
 }
 
 /// Where something is written, for a comment.

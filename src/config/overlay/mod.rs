@@ -7,10 +7,12 @@ mod block;
 mod connection;
 mod string;
 
+use std::collections::BTreeSet;
+
 use block::Block;
 use connection::{Front, Over};
 
-use super::yaml::{Map, Node};
+use super::yaml::{Map, Node, Value};
 use super::{Config, DatabaseConfig, Division, Environment, ListenAddress, PluginPlace};
 
 /// The files of a configuration as they are written, merged.
@@ -55,10 +57,14 @@ impl Written {
         let mut database = Block::default();
         if base_is_ours {
             agreed(written, &config.database, &front, &mut database);
-            let over = Over { whole: true, with_database: config.database.backstage_division == Division::Schema };
+            let over = Over {
+                whole: true,
+                with_database: config.database.backstage_division == Division::Schema,
+                client_password: self.client_password(None),
+            };
             front.connection(written.get("connection"), over, &mut database)?;
         }
-        database.block("plugin", plugins(written, config, &front)?);
+        database.block("plugin", self.plugins(written, config, &front)?);
         if database.says_nothing() {
             return Err(OverlayError::Nothing);
         }
@@ -75,6 +81,57 @@ impl Written {
         backend.block("database", database);
         overlay.block("backend", backend);
         Ok(overlay.to_string())
+    }
+
+    /// What is different for single plugins.
+    fn plugins(&self, written: &Map, config: &Config, front: &Front<'_>) -> Result<Block, OverlayError> {
+        let mut block = Block::default();
+        let base_is_ours = !matches!(config.database.base.place, PluginPlace::Elsewhere(_));
+        let of_backstage = written.get("plugin").and_then(Node::as_map);
+        let of_greenroom = below(&self.root, "greenroom").and_then(|section| below(section, "plugin")?.as_map());
+        let ids: BTreeSet<&String> = [of_backstage, of_greenroom].into_iter().flatten().flat_map(Map::keys).collect();
+        for id in ids {
+            let node = of_backstage.and_then(|plugins| plugins.get(id));
+            let key = |key| node.and_then(|node| below(node, key));
+            match &config.database.plugin(id).place {
+                PluginPlace::Elsewhere(client) if key("client").is_some() => {
+                    block.comment(format!("{id}: kept in {client}, which does not go through greenroom"));
+                }
+                // Without a login of its own it has the base connection alone, which is led already.
+                PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => {}
+                PluginPlace::Postgres(_) => {
+                    let mut plugin = Block::default();
+                    if !base_is_ours {
+                        plugin.text("client", "pg");
+                    }
+                    let connection = key("connection");
+                    let brings_one = connection.is_some_and(|node| match &node.value {
+                        Value::Map(map) => map.contains_key("password"),
+                        _ => true,
+                    });
+                    // Over a base that is ours it counts there, and whoever brings no password takes that one.
+                    let for_all = self.client_password(None).filter(|_| !base_is_ours && !brings_one);
+                    let over = Over {
+                        whole: !base_is_ours,
+                        with_database: true,
+                        client_password: self.client_password(Some(id)).or(for_all),
+                    };
+                    front.connection(connection, over, &mut plugin)?;
+                    block.block(id, plugin);
+                }
+            }
+        }
+        Ok(block)
+    }
+
+    /// What greenroom says that clients prove, all of them or a plugin's own.
+    fn client_password(&self, plugin: Option<&str>) -> Option<&Node> {
+        let greenroom = below(&self.root, "greenroom")?;
+        let section = match plugin {
+            None => greenroom,
+            Some(id) => below(below(greenroom, "plugin")?, id)?,
+        };
+        below(section, "clientPassword")
     }
 }
 
@@ -98,32 +155,6 @@ fn agreed(written: &Map, database: &DatabaseConfig, front: &Front<'_>, block: &m
             front.value(key, node, block);
         }
     }
-}
-
-/// What is different for single plugins.
-fn plugins(written: &Map, config: &Config, front: &Front<'_>) -> Result<Block, OverlayError> {
-    let mut block = Block::default();
-    let base_is_ours = !matches!(config.database.base.place, PluginPlace::Elsewhere(_));
-    for (id, node) in written.get("plugin").and_then(Node::as_map).into_iter().flatten() {
-        let connection = below(node, "connection");
-        match &config.database.plugin(id).place {
-            PluginPlace::Elsewhere(client) if below(node, "client").is_some() => {
-                block.comment(format!("{id}: kept in {client}, which does not go through greenroom"));
-            }
-            // Without a login of its own it has the base connection alone, which is led already.
-            PluginPlace::Elsewhere(_) | PluginPlace::NoLogin => {}
-            PluginPlace::Postgres(_) => {
-                let mut plugin = Block::default();
-                if !base_is_ours {
-                    plugin.text("client", "pg");
-                }
-                let over = Over { whole: !base_is_ours, with_database: true };
-                front.connection(connection, over, &mut plugin)?;
-                block.block(id, plugin);
-            }
-        }
-    }
-    Ok(block)
 }
 
 fn below<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret as _;
+
 use super::backend;
-use crate::config::{Config, Connection, Environment, ListenAddress, OverlayError, ServerAddress, SslMode};
+use crate::config::{Config, Connection, Environment, ListenAddress, OverlayError, Password, ServerAddress, SslMode};
 
 fn environment() -> Environment {
     let set = [
@@ -123,6 +125,84 @@ fn a_password_in_clear_is_left_where_it_is() {
 fn a_default_of_a_password_is_left_where_it_is() {
     let text = overlay(&backend("").replace("geheim", "'${PGP:-geheim2}'"));
     assert!(text.contains("password: ${PGP}\n") && text.contains("# its default"), "{text}");
+}
+
+#[test]
+fn what_clients_prove_is_said_and_not_postgresqls_password() {
+    let text = "
+backend:
+  database:
+    client: pg
+    connection: { host: db, user: backstage, password: geheim, database: shared }
+    plugin:
+      auth: { connection: { user: auth, password: '${PGU}' } }
+      catalog: { connection: { user: catalog } }
+greenroom:
+  division: schema
+  clientPassword: ${PGP}
+  plugin:
+    catalog: { clientPassword: '${LOGIN}' }
+    app: { pool: { max: 2 } }
+";
+    let overlay = overlay(text);
+    assert!(overlay.contains("password: ${PGP}\n") && !overlay.contains("\n      app:"), "{overlay}");
+    let file = TempFile::new(text);
+    let before = Config::load(std::slice::from_ref(&file.0), &environment()).unwrap();
+    let after = with_overlay(text, &tcp("127.0.0.1"));
+    for plugin in ["auth", "catalog", "app", "any-other"] {
+        let [proven, told] = [&before, &after].map(|config| super::place(config, plugin).connection.login);
+        let Some(Password::Text(told)) = told.password else { panic!("{plugin} is told nothing:\n{overlay}") };
+        let proven = proven.client_password.unwrap();
+        assert_eq!(told.text.expose_secret(), proven.text.expose_secret(), "{plugin}:\n{overlay}");
+    }
+}
+
+#[test]
+fn a_plugin_that_greenroom_alone_names_is_told_what_it_proves() {
+    let text = overlay(&format!(
+        "{}greenroom: {{ plugin: {{ search: {{ clientPassword: {{ $env: PGP }} }} }} }}\n",
+        backend("")
+    ));
+    let told = "    plugin:\n      search:\n        connection:\n          password:\n            $env: PGP\n";
+    assert!(text.ends_with(told), "{text}");
+}
+
+#[test]
+fn what_clients_prove_is_not_repeated_when_it_stands_in_clear() {
+    let text = overlay(&format!("{}greenroom: {{ clientPassword: geheim }}\n", backend("")));
+    assert!(text.contains("write ${VAR} in its place there") && !text.contains("merge keeps it"), "{text}");
+    let text = overlay(&format!("{}greenroom: {{ clientPassword: '${{PGP:-geheim2}}' }}\n", backend("")));
+    assert!(text.contains("Backstage needs the variable\n") && text.contains("password: ${PGP}\n"), "{text}");
+}
+
+#[test]
+fn what_clients_prove_cannot_be_put_into_a_string() {
+    let text = "
+backend: { database: { client: pg, connection: 'postgres://u:geheim@db/shared' } }
+greenroom: { clientPassword: '${PGP}' }
+";
+    let error = try_overlay(text, &tcp("127.0.0.1")).unwrap_err().to_string();
+    let place =
+        "backend.database.connection: clients prove greenroom.clientPassword, which cannot be put into a string";
+    assert!(error.contains(place) && error.contains("write the connection as a mapping"), "{error}");
+}
+
+#[test]
+fn a_clouds_type_is_for_postgresql_alone() {
+    let text = "
+backend:
+  database:
+    client: pg
+    connection: { type: rds, host: db, user: u, region: r, database: shared, ssl: true }
+    plugin:
+      auth: { connection: { type: azure, host: other } }
+greenroom:
+  clientPassword: ${PGP}
+  passwordCommand: { command: [token] }
+";
+    let text = overlay(text);
+    assert!(text.contains("    connection:\n      type: default\n      host: 127.0.0.1\n"), "{text}");
+    assert!(text.contains("          type: default\n          host: 127.0.0.1\n"), "{text}");
 }
 
 #[test]

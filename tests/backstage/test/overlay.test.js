@@ -23,10 +23,11 @@ const IN_THE_CLEAR = { mode: 'disable', caSha256: null, hasCertificate: false, s
 
 /**
  * Holds what Backstage does with the overlay against what it does without. `greenroom` are files that greenroom alone reads,
- * `server` is where it is, `secrets` are what must not be in the overlay, and `past` is what plugins go past greenroom.
+ * `server` is where it is, `secrets` are what must not be in the overlay, and `past` is what plugins go past greenroom. `told`
+ * are files with what Backstage has to be told about its login, where greenroom's at PostgreSQL is another one.
  */
-async function assertLed({ greenroom = [], server = GREENROOM, secrets = ['p@ss:w/rd'], past = [], args, ...given }) {
-  const direct = await backstage(given);
+async function assertLed({ greenroom = [], told = [], server = GREENROOM, secrets = ['p@ss:w/rd'], past = [], args, ...given }) {
+  const direct = await backstage({ ...given, files: [...given.files, ...told] });
   const text = overlay({ ...given, files: [...given.files, ...greenroom], args });
   secrets.forEach(secret => assert.ok(!text.includes(secret), text));
   const printed = join(given.directory, 'app-config.greenroom.yaml');
@@ -161,6 +162,33 @@ const LED = {
     named: ['a.yaml'],
     greenroom: ['greenroom.yaml'],
     server: '/run/greenroom/.s.PGSQL.7000',
+  },
+  'passwords that clients prove instead of PostgreSQL\'s': {
+    files: {
+      'a.yaml': base({ plugin: { auth: { connection: { user: 'a', password: '${AUTH_PASSWORD}' } }, search: { connection: { user: 's' } } } }),
+      'greenroom.yaml': {
+        greenroom: { clientPassword: '${CLIENT_PASSWORD}', plugin: { search: { clientPassword: { $env: 'SEARCH_PASSWORD' } } } },
+      },
+      'told.yaml': base({
+        connection: { password: '${CLIENT_PASSWORD}' },
+        plugin: { search: { connection: { password: '${SEARCH_PASSWORD}' } } },
+      }),
+    },
+    named: ['a.yaml'],
+    greenroom: ['greenroom.yaml'],
+    told: ['told.yaml'],
+    environment: { POSTGRES_PASSWORD: 'one', AUTH_PASSWORD: 'two', CLIENT_PASSWORD: 'three', SEARCH_PASSWORD: 'four' },
+    secrets: ['three', 'four'],
+  },
+  'a login with a cloud\'s tokens': {
+    files: {
+      'a.yaml': base({ connection: { type: 'rds', host: 'db', user: 'u', region: 'eu-west-1', ssl: true } }),
+      'greenroom.yaml': { greenroom: { clientPassword: '${POSTGRES_PASSWORD}', passwordCommand: { command: ['token'] } } },
+      'told.yaml': base({ connection: { type: 'default', password: '${POSTGRES_PASSWORD}' } }),
+    },
+    named: ['a.yaml'],
+    greenroom: ['greenroom.yaml'],
+    told: ['told.yaml'],
   },
   'Backstage\'s own schema mode by name': {
     files: {
