@@ -1,5 +1,6 @@
 // The greenroom under test: the real program with a configuration file, on ports of its own.
 
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,9 +52,11 @@ export class Greenroom {
     return join(this.#directory, 'app-config.yaml');
   }
 
-  /** What lies over that file for Backstage alone, and has it come here instead of to PostgreSQL. */
+  /** The file that lies over that one for Backstage alone, and has it come here instead of to PostgreSQL: what the program prints. */
   get overlay() {
-    return { backend: { database: { connection: { host: '127.0.0.1', port: this.port, ssl: false } } } };
+    const file = join(this.#directory, 'app-config.greenroom.yaml');
+    writeFileSync(file, execFileSync(PROGRAM, ['overlay', '--config', this.configFile], { timeout: 20_000 }));
+    return file;
   }
 
   /** Starts the program, for the first time or again with the same configuration and ports. */
