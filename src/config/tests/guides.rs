@@ -1,4 +1,5 @@
-//! Promises about the guides: every configuration in them is right, and every overlay leads to the greenroom before it.
+//! Promises about the guides: every configuration in them is right, every overlay leads to the greenroom before it, and
+//! figures are those that were measured.
 
 use super::files::Files;
 use crate::config::{Config, ListenAddress, ServerAddress};
@@ -67,5 +68,16 @@ fn every_configuration_in_the_guides_is_right() {
                 greenroom = Some(config);
             }
         }
+    }
+}
+
+#[test]
+fn the_connections_in_the_guide_are_those_that_were_measured() {
+    let guide = include_str!("../../../docs/backstage.md").split_once("## Connections, measured").unwrap().1;
+    let measured = include_str!("../../../docs/connections.md");
+    let rows: Vec<&str> = guide.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 5, "{guide}");
+    for row in rows {
+        assert!(measured.lines().any(|line| line == row), "docs/connections.md has no line\n{row}");
     }
 }
