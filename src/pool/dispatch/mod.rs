@@ -127,6 +127,7 @@ pub(super) struct Core<I, T> {
     /// When the server came to its ceiling; for how long it was there before that.
     full_since: Option<Instant>,
     full_for: Duration,
+    round: Round,
     closed: bool,
 }
 
@@ -153,6 +154,7 @@ impl<I: Idle, T> Core<I, T> {
             pause: Duration::ZERO,
             full_since: None,
             full_for: Duration::ZERO,
+            round: Round::default(),
             closed: false,
         }
     }
@@ -353,14 +355,15 @@ impl<I: Idle, T> Core<I, T> {
             self.refuse_all(now, &mut work);
             return work;
         }
-        let mut round = Round {
-            opening: self.pools.iter().map(|pool| pool.opening).collect(),
-            ahead: vec![0; self.pools.len()],
-            promised: vec![0; self.plugins.len()],
-            all_promised: 0,
-            looked_at: vec![0; self.plugins.len()],
-            closing: self.closing,
-        };
+        // Most often somebody waits because his plugin has all that it may have.
+        let may_be_served = |(index, plugin): (usize, &PluginState<T>)| plugin.waits() && self.may_have(index, 0, 0);
+        if !self.plugins.iter().enumerate().any(may_be_served) {
+            self.note_fullness(now);
+            return work;
+        }
+        // Its vectors are kept from round to round.
+        let mut round = std::mem::take(&mut self.round);
+        round.begin(&self.pools, self.plugins.len(), self.closing);
         while let Some(plugin) = self.next_plugin(&round, now) {
             let at = round.looked_at[plugin];
             if let Some(grant) = self.grant(plugin, at) {
@@ -386,6 +389,7 @@ impl<I: Idle, T> Core<I, T> {
             }
             round.looked_at[plugin] += 1;
         }
+        self.round = round;
         self.note_fullness(now);
         let armed = self.retry_armed.filter(|armed| *armed > now);
         match work.retry {

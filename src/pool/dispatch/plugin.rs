@@ -65,6 +65,12 @@ impl<T> PluginState<T> {
         self.held.len() as u32
     }
 
+    /// Whether anybody of it waits.
+    #[inline]
+    pub(super) fn waits(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     pub(super) fn queue(&self) -> impl Iterator<Item = &Waiter<T>> {
         self.queue.iter()
     }

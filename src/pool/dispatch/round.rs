@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Close, Core, Grant, Idle, MOST_IN_A_ROW, PluginState, Work};
+use super::{Close, Core, Grant, Idle, MOST_IN_A_ROW, PluginState, PoolState, Work};
 use crate::pool::reason::CloseReason;
 
 /// What one round of decisions has promised to those that could not be served at once.
+#[derive(Debug, Default)]
 pub(super) struct Round {
     /// By pool: connections on their way that nobody has been promised.
     pub(super) opening: Vec<u32>,
@@ -20,6 +21,21 @@ pub(super) struct Round {
     pub(super) looked_at: Vec<usize>,
     /// Connections that are closing, whose room nobody has been promised.
     pub(super) closing: u32,
+}
+
+impl Round {
+    /// Nobody has been looked at yet.
+    pub(super) fn begin<I>(&mut self, pools: &[PoolState<I>], plugins: usize, closing: u32) {
+        self.opening.clear();
+        self.opening.extend(pools.iter().map(|pool| pool.opening));
+        for counts in [(&mut self.ahead, pools.len()), (&mut self.promised, plugins)] {
+            counts.0.clear();
+            counts.0.resize(counts.1, 0);
+        }
+        self.looked_at.clear();
+        self.looked_at.resize(plugins, 0);
+        (self.all_promised, self.closing) = (0, closing);
+    }
 }
 
 /// What could be done for somebody who cannot be served at once.
