@@ -6,11 +6,19 @@
 //!
 //! - `effects`: the set of things that may be left behind.
 //! - `words`: which word means what.
-//! - `scanner`: splits text into words.
+//! - `letters`: which bytes a word is made of.
+//! - `lexer`: splits text into words, literals and comments.
+//! - `leaving`: what the words of a statement may leave behind.
+//! - `open`: what SET and PREPARE leave open until the next word.
+//! - `scanner`: reads a text with these.
 //! - `statement`: the few statements that are understood as a whole.
 //! - `quote`: writes names and literals.
 
 pub mod effects;
+mod leaving;
+mod letters;
+mod lexer;
+mod open;
 pub mod quote;
 pub mod scanner;
 pub mod statement;
