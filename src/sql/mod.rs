@@ -11,6 +11,8 @@
 //! - `leaving`: what the words of a statement may leave behind.
 //! - `open`: what SET and PREPARE leave open until the next word.
 //! - `scanner`: reads a text with these.
+//! - `tokens`: a whole text, token by token, where nothing may be doubtful.
+//! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
 //! - `quote`: writes names and literals.
 
@@ -21,9 +23,13 @@ mod lexer;
 mod open;
 pub mod quote;
 pub mod scanner;
+pub mod setting;
 pub mod statement;
+mod tokens;
 mod words;
 
+#[cfg(test)]
+mod setting_tests;
 #[cfg(test)]
 mod tests;
 

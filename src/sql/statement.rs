@@ -1,7 +1,10 @@
 //! The few statements that greenroom understands as a whole.
 //!
-//! Strict where [`super::scan`] is generous: what is read here is acted upon, so anything unusual (a comment, a backslash, a
-//! second statement) makes it a statement like any other.
+//! Strict where [`super::scan`] is generous: what is read here is acted upon, so anything unusual (a backslash, a second
+//! statement) makes it a statement like any other.
+
+use super::setting::{Assignment, Setting};
+use super::tokens::{Token, Tokens};
 
 /// A text that is exactly one of these statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +52,11 @@ impl Statement {
         if !candidate || text.len() > LONGEST {
             return None;
         }
-        let mut tokens = Tokens { text: std::str::from_utf8(text).ok()?, at: 0 };
-        match tokens.next()?? {
-            Token::Word(word) if word.eq_ignore_ascii_case("set") => tokens.set(),
-            Token::Word(word) if word.eq_ignore_ascii_case("reset") => {
-                (tokens.keyword("role")? && tokens.is_at_end()).then_some(Self::ResetRole)
-            }
-            Token::Word(word) if word.eq_ignore_ascii_case("create") => tokens.create_database(),
-            Token::Word(word) if word.eq_ignore_ascii_case("drop") => tokens.drop_database(),
-            _ => None,
+        let mut tokens = Tokens::new(std::str::from_utf8(text).ok()?);
+        match tokens.next() {
+            verb if verb.is("create") => create_database(&mut tokens),
+            verb if verb.is("drop") => drop_database(&mut tokens),
+            _ => Setting::read(text).and_then(Self::carried),
         }
     }
 }
@@ -107,171 +106,82 @@ pub fn counts_databases(text: &[u8]) -> Option<&[u8]> {
     (name == b"$1" || plain).then_some(name)
 }
 
-/// What a text is made of.
-#[derive(Debug, PartialEq, Eq)]
-enum Token<'t> {
-    Word(&'t str),
-    /// Without its quotes, doubled ones undone.
-    QuotedName(String),
-    Literal(String),
-    Mark(char),
-}
-
-/// Reads token by token: `None` is the end of the text, `Some(None)` a token that cannot be read.
-struct Tokens<'t> {
-    text: &'t str,
-    at: usize,
-}
-
-impl<'t> Iterator for Tokens<'t> {
-    type Item = Option<Token<'t>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.skip_space();
-        let rest = &self.text[self.at..];
-        let first = rest.chars().next()?;
-        Some(match first {
-            '"' | '\'' => self.quoted(rest, first),
-            'a'..='z' | 'A'..='Z' | '_' => {
-                let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
-                let len = rest.bytes().position(|byte| !word(byte)).unwrap_or(rest.len());
-                // A letter outside of ASCII is part of the word, and folded as the server's locale says.
-                let ends_here = rest.as_bytes().get(len).is_none_or(u8::is_ascii);
-                self.at += len;
-                // A prefix of a string: E'', N'', U&"".
-                let plain = !matches!(rest.as_bytes().get(len), Some(b'\'' | b'&' | b'"'));
-                (ends_here && plain).then_some(Token::Word(&rest[..len]))
-            }
-            ',' | '=' | ';' => {
-                self.at += 1;
-                Some(Token::Mark(first))
-            }
-            _ => None,
-        })
-    }
-}
-
-impl<'t> Tokens<'t> {
-    fn skip_space(&mut self) {
-        let space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        let rest = &self.text.as_bytes()[self.at..];
-        self.at += rest.iter().position(|byte| !space(*byte)).unwrap_or(rest.len());
-    }
-
-    fn quoted(&mut self, rest: &str, quote: char) -> Option<Token<'t>> {
-        let (mut inner, mut at) = (String::new(), 1);
-        loop {
-            let len = rest[at..].find(quote)?;
-            inner.push_str(&rest[at..at + len]);
-            at += len + 1;
-            if !rest[at..].starts_with(quote) {
-                break;
-            }
-            inner.push(quote);
-            at += 1;
-        }
-        self.at += at;
-        let readable = !inner.is_empty() && !inner.contains(['\\', '\0']);
-        readable.then_some(if quote == '"' { Token::QuotedName(inner) } else { Token::Literal(inner) })
-    }
-
-    /// Whether the next token is this keyword; `None` if it cannot be read or there is none.
-    fn keyword(&mut self, keyword: &str) -> Option<bool> {
-        Some(matches!(self.next()??, Token::Word(word) if word.eq_ignore_ascii_case(keyword)))
-    }
-
-    /// Whether nothing follows but white space and perhaps one semicolon.
-    fn is_at_end(&mut self) -> bool {
-        match self.next() {
-            None => true,
-            Some(Some(Token::Mark(';'))) => self.next().is_none(),
-            Some(_) => false,
-        }
-    }
-
-    /// Behind SET.
-    fn set(&mut self) -> Option<Statement> {
-        let mut name = self.next()??;
-        if matches!(name, Token::Word(word) if word.eq_ignore_ascii_case("session")) {
-            name = self.next()??;
-        }
-        match name {
-            Token::Word(word) if word.eq_ignore_ascii_case("search_path") => self.search_path(),
-            Token::Word(word) if word.eq_ignore_ascii_case("role") => {
-                self.skip_space();
-                let from = self.at;
-                // A role of this name, or the keyword NONE: both are replayed as they were written.
-                let known = !matches!(self.next()??, Token::Mark(_));
-                let role = self.text[from..self.at].to_owned();
-                (known && self.is_at_end()).then_some(Statement::SetRole(role))
+impl Statement {
+    /// What is carried, and can be made again by greenroom's own statements.
+    fn carried(setting: Setting) -> Option<Self> {
+        match setting {
+            Setting::Reset(name) if name == "role" => Some(Self::ResetRole),
+            Setting::Set(mut made) => {
+                let Assignment { name, value } = made.pop().filter(|_| made.is_empty())?;
+                match &*name {
+                    "search_path" if is_plain_path(&value) => Some(Self::SetSearchPath(value)),
+                    "role" if is_plain_role(&value) => Some(Self::SetRole(value)),
+                    _ => None,
+                }
             }
             _ => None,
         }
     }
+}
 
-    /// Behind SET search_path.
-    fn search_path(&mut self) -> Option<Statement> {
-        match self.next()?? {
-            Token::Mark('=') => {}
-            Token::Word(word) if word.eq_ignore_ascii_case("to") => {}
-            _ => return None,
+/// Whether a list of schemas is there for all to see, and none of them is the one of temporary tables.
+fn is_plain_path(value: &str) -> bool {
+    let mut tokens = Tokens::new(value);
+    loop {
+        let schema = match tokens.next() {
+            Token::Word(word) => word.to_owned(),
+            Token::QuotedName(name) | Token::Literal(name) => name,
+            _ => return false,
+        };
+        // PostgreSQL would say at each replay, and to the client, that it cuts the name.
+        if schema.is_empty() || schema.len() > LONGEST_NAME {
+            return false;
         }
-        self.skip_space();
-        let from = self.at;
-        loop {
-            let schema = match self.next()?? {
-                // DEFAULT is no schema, but a RESET.
-                Token::Word(word) if word.eq_ignore_ascii_case("default") => return None,
-                Token::Word(word) => word.to_ascii_lowercase(),
-                Token::QuotedName(name) | Token::Literal(name) => name.to_ascii_lowercase(),
-                Token::Mark(_) => return None,
-            };
-            // PostgreSQL would say at each replay, and to the client, that it cuts the name.
-            if schema.len() > LONGEST_NAME {
-                return None;
-            }
-            // Where temporary tables come first, every new table is one. A literal can name several schemas.
-            if schema.contains("pg_temp") {
-                return None;
-            }
-            let to = self.at;
-            let value = || Some(Statement::SetSearchPath(self.text[from..to].to_owned()));
-            match self.next() {
-                None => return value(),
-                Some(Some(Token::Mark(','))) => {}
-                Some(Some(Token::Mark(';'))) if self.next().is_none() => return value(),
-                Some(_) => return None,
-            }
+        // Where temporary tables come first, every new table is one. A literal can name several schemas.
+        if schema.to_ascii_lowercase().contains("pg_temp") {
+            return false;
+        }
+        if !tokens.take_mark(',') {
+            return tokens.is_at_end();
         }
     }
+}
 
-    fn database(&mut self) -> Option<String> {
-        match self.next()?? {
-            // PostgreSQL folds what is not in quotes.
-            Token::Word(word) => Some(word.to_ascii_lowercase()),
-            Token::QuotedName(name) => Some(name),
-            _ => None,
-        }
-    }
+/// Whether SET ROLE takes it: `SET role = ...` takes more.
+fn is_plain_role(value: &str) -> bool {
+    let mut tokens = Tokens::new(value);
+    let plain = match tokens.next() {
+        Token::Word(word) => !["true", "false", "on"].iter().any(|reserved| word.eq_ignore_ascii_case(reserved)),
+        Token::QuotedName(name) | Token::Literal(name) => !name.is_empty(),
+        _ => false,
+    };
+    plain && tokens.is_at_end()
+}
 
-    fn create_database(&mut self) -> Option<Statement> {
-        if !self.keyword("database")? {
-            return None;
-        }
-        let name = self.database()?;
-        Some(Statement::CreateDatabase { name, options: !self.is_at_end() })
+fn database(tokens: &mut Tokens<'_>) -> Option<String> {
+    match tokens.next() {
+        // PostgreSQL folds what is not in quotes.
+        Token::Word(word) => Some(word.to_ascii_lowercase()),
+        Token::QuotedName(name) if !name.is_empty() => Some(name),
+        _ => None,
     }
+}
 
-    fn drop_database(&mut self) -> Option<Statement> {
-        if !self.keyword("database")? {
-            return None;
-        }
-        let before = self.at;
-        if !(self.keyword("if")? && self.keyword("exists")?) {
-            self.at = before;
-        }
-        Some(Statement::DropDatabase { name: self.database()? })
+/// Behind CREATE.
+fn create_database(tokens: &mut Tokens<'_>) -> Option<Statement> {
+    tokens.take_all(&["database"])?;
+    let name = database(tokens)?;
+    Some(Statement::CreateDatabase { name, options: !tokens.is_at_end() })
+}
+
+/// Behind DROP.
+fn drop_database(tokens: &mut Tokens<'_>) -> Option<Statement> {
+    tokens.take_all(&["database"])?;
+    let mut ahead = tokens.clone();
+    if ahead.take_all(&["if", "exists"]).is_some() {
+        *tokens = ahead;
     }
+    Some(Statement::DropDatabase { name: database(tokens)? })
 }
 
 #[cfg(test)]
@@ -293,6 +203,8 @@ mod tests {
             Some("Catalog , 'it''s',\"a\"\"b\"".into())
         });
         assert_eq!(path("set search_path to \"$user\", public"), Some("\"$user\", public".into()));
+        assert_eq!(path("set search_path to a /* and */, b -- c;"), Some("a /* and */, b".into()));
+        assert_eq!(path("set schema 'a';;"), Some("'a'".into()));
     }
 
     #[test]
@@ -301,9 +213,6 @@ mod tests {
             "set search_path to default",
             "set local search_path to a",
             "set search_path to a; select 1",
-            "set search_path to a;;",
-            "set search_path to a -- b",
-            "set search_path to a /* b */",
             "set search_path to E'a'",
             "set search_path to 'a\\b'",
             "set search_path to U&\"a\"",
@@ -314,11 +223,11 @@ mod tests {
             "set search_path to a,",
             "set search_path to 5",
             "set search_path to caf\u{e9}",
+            "set search_path to ''",
             "set search_path to \"\"",
             "set search_path to \"a",
             "set search_path.x to a",
             "set search_path from current",
-            "set schema 'a'",
             "set search_path to a123456789012345678901234567890123456789012345678901234567890123",
             "reset search_path",
             "select 1",
@@ -337,9 +246,18 @@ mod tests {
         assert_eq!(role("set role none"), Some(Statement::SetRole("none".into())));
         assert_eq!(role("set role 'a'"), Some(Statement::SetRole("'a'".into())));
         assert_eq!(role("RESET ROLE;"), Some(Statement::ResetRole));
-        for text in
-            ["set role a b", "set local role a", "reset role, a", "set role = a", "reset all", "set role a; begin"]
-        {
+        assert_eq!(role("set role = a"), Some(Statement::SetRole("a".into())));
+        for text in [
+            "set role a b",
+            "set local role a",
+            "reset role, a",
+            "set role = on",
+            "set role = 5",
+            "set role = a, b",
+            "set role E'a'",
+            "reset all",
+            "set role a; begin",
+        ] {
             assert_eq!(role(text), None, "{text}");
         }
     }

@@ -16,6 +16,7 @@ mod harness_checks;
 mod layers;
 mod leaks;
 mod logins;
+mod lone_settings;
 mod memory;
 mod observability;
 mod overlay;
