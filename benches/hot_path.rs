@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use greenroom::protocol::frame::{Header, MAX_MESSAGE_BYTES};
 use greenroom::protocol::tag::TxStatus;
 use greenroom::protocol::{Backend, Frontend, message};
-use greenroom::session::Session;
+use greenroom::session::{Prepared, Session};
 use greenroom::sql::{Quoting, scan};
 
 const BY_REF: &str = "select \"entity_id\", \"final_entity\" from \"final_entities\" where \"entity_ref\" = $1 and \
@@ -59,7 +59,7 @@ fn borders(c: &mut Criterion) {
 }
 
 fn cycle(c: &mut Criterion) {
-    let (batch, mut session) = (batch(), Session::new(Quoting::Standard));
+    let (batch, mut session, mut server) = (batch(), Session::new(Quoting::Standard), Prepared::default());
     let answers = [
         Backend::PARSE_COMPLETE,
         Backend::BIND_COMPLETE,
@@ -71,10 +71,10 @@ fn cycle(c: &mut Criterion) {
     c.bench_function("decide on an extended query and its answer", |b| {
         b.iter(|| {
             for frame in &batch {
-                black_box(session.on_client(black_box(frame)));
+                black_box(session.on_client(black_box(frame), None));
             }
             for tag in answers {
-                black_box(session.on_server(tag, Some(b'I')));
+                black_box(session.on_server(tag, b"I", &mut server));
             }
             session.lease_ended();
         });

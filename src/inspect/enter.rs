@@ -14,7 +14,7 @@ use crate::net::TlsError;
 use crate::protocol::{message, sqlstate};
 use crate::provision;
 use crate::secret::Secrets;
-use crate::server::{CancelTarget, ConnectError, Connector, Dress, Row, Sequences, Server};
+use crate::server::{CancelTarget, ConnectError, Connector, Dress, Row, Server};
 use crate::sql::quote;
 
 /// How long a login, and each question after it, may take.
@@ -53,12 +53,8 @@ impl Visit {
         let connecting = connector.connect(&door.database, &[("application_name", NAME)]);
         let connected =
             timeout(LIMIT + printing(door), connecting).await.map_err(|_| Refusal::Late)?.map_err(Refusal::Connect)?;
-        let server = Server {
-            stream: connected.stream,
-            dress: Dress::new(None, NAME),
-            sequences: Sequences::Nobodys,
-            cancel: CancelTarget::new(connector, connected.pid, connected.secret),
-        };
+        let cancel = CancelTarget::new(connector, connected.pid, connected.secret);
+        let server = Server::new(connected.stream, Dress::new(None, NAME), cancel);
         Ok(Self { server })
     }
 

@@ -114,6 +114,18 @@ impl Buffer {
         }
     }
 
+    /// Puts other bytes in the place of the first so many that were not looked at. Whether there was room for them.
+    pub fn replace(&mut self, bytes: usize, other: &[u8]) -> bool {
+        let end = self.end - bytes + other.len();
+        if end > self.bytes.len() {
+            return false;
+        }
+        self.bytes.copy_within(self.ready + bytes..self.end, self.ready + other.len());
+        self.bytes[self.ready..self.ready + other.len()].copy_from_slice(other);
+        self.end = end;
+        true
+    }
+
     /// Drops what could have gone out.
     pub fn discard_outgoing(&mut self) {
         self.sent(self.ready - self.start);
@@ -176,6 +188,16 @@ mod tests {
         buffer.discard(2);
         buffer.pass(2);
         assert_eq!(buffer.outgoing(), b"abef");
+    }
+
+    #[test]
+    fn what_is_replaced_makes_room_for_itself_as_long_as_there_is_some() {
+        let mut buffer = holding(b"abcdef");
+        buffer.pass(2);
+        assert!(buffer.replace(2, b"CDCD"));
+        buffer.pass(6);
+        assert_eq!(buffer.outgoing(), b"abCDCDef");
+        assert!(!buffer.replace(0, &[0; SMALL_BYTES]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::slot::Slot;
 use super::{Parameters, Pool};
 use crate::config::PoolLimits;
 use crate::metrics::{ConnectResult, ServerState};
-use crate::server::{CancelTarget, Dress, Sequences, Server};
+use crate::server::{CancelTarget, Dress, Server};
 
 /// Opens a server for the pool. The scheduler has counted its slot.
 pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, OpenError> {
@@ -71,7 +71,7 @@ async fn open(
     let cancel = CancelTarget::new(Arc::clone(&pool.connector), connected.pid, connected.secret);
     let now = Instant::now();
     let entry = Entry {
-        server: Server { stream: connected.stream, dress, sequences: Sequences::Nobodys, cancel },
+        server: Server::new(connected.stream, dress, cancel),
         _slot: slot,
         idle_since: now,
         expires: now + jittered(limits.max_connection_lifetime),

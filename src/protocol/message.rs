@@ -124,11 +124,17 @@ pub fn error_passed_on(out: &mut Vec<u8>, severity: Severity, body: &[u8]) {
 
 /// Appends one message: `body` writes what follows the length field.
 pub fn frame(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    beginning(out, tag, 0, body);
+}
+
+/// Appends the beginning of one message, of which so many bytes more will follow from elsewhere: `body` writes what follows
+/// the length field.
+pub fn beginning(out: &mut Vec<u8>, tag: u8, rest: usize, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(tag);
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     body(out);
-    let len = u32::try_from(out.len() - at).expect("our own messages are short");
+    let len = u32::try_from(out.len() - at + rest).expect("no message of ours is longer than one of the protocol");
     out[at..at + 4].copy_from_slice(&len.to_be_bytes());
 }
 

@@ -10,6 +10,7 @@ use super::dress::Dress;
 use crate::net::Stream;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, FrameError, body, frame, message};
+use crate::session::Prepared;
 
 /// The longest answer to a question of our own, in bytes a message.
 const MAX_ANSWER_BYTES: u32 = 16 << 20;
@@ -21,6 +22,8 @@ pub struct Server {
     pub stream: Stream,
     /// What was SET on it for the session that had it last.
     pub dress: Dress,
+    /// The statements of the protocol that it has prepared.
+    pub prepared: Prepared,
     /// Whose use of sequences it remembers.
     pub sequences: Sequences,
     /// What a cancel needs to know.
@@ -71,6 +74,11 @@ pub enum QueryError {
 }
 
 impl Server {
+    /// A server that has just logged in, in this dress.
+    pub fn new(stream: Stream, dress: Dress, cancel: Arc<CancelTarget>) -> Self {
+        Self { stream, dress, prepared: Prepared::default(), sequences: Sequences::Nobodys, cancel }
+    }
+
     /// Asks one question of our own, of one statement or several, and reads the whole answer.
     ///
     /// Dropping the future leaves an answer on its way: the connection must then be closed.

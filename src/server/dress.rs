@@ -4,6 +4,7 @@
 //! application_name. Each goes in a simple query of its own, so that no ROLLBACK of the client undoes it. A role can fail,
 //! and what follows must not be done as anybody else: it is waited for.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -107,6 +108,13 @@ impl Dress {
     pub fn set_search_path(&mut self, path: &str) {
         self.path_query = query(&search_path_sql(Some(path)));
         self.search_path = Some(path.into());
+    }
+
+    /// A number for what the meaning of a statement depends on when it is prepared.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.search_path, self.role.as_ref().map(|role| &role.name)).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Appends the queries that turn this dress into `wanted`, and says how many answers they bring. The role is not among

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::Session;
 use super::frames::Verdict;
+use super::{Prepared, Session};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, message};
+use crate::sql::Effects;
 use crate::sql::statement::{self, MigrationLock, Statement};
 
 /// What a session does with the statements that are more than bytes to it.
@@ -20,8 +21,6 @@ pub(super) struct Acting {
     made: Option<Statement>,
     /// The statement that the last verdict was about.
     database: Option<Statement>,
-    /// The frame that goes to the server instead of the client's.
-    rewritten: Vec<u8>,
     /// A statement that wants nobody to be connected to the databases that it names.
     changes: Option<Vec<u8>>,
     /// What was done last with the lock of Knex's migrations.
@@ -60,8 +59,7 @@ impl Session {
 
     /// The statement that [`Verdict::Database`] was about goes to the server after all.
     pub fn ask_about_database(&mut self) {
-        self.begins(false);
-        self.ask_query();
+        self.ask_query(Effects::NONE);
     }
 
     /// The text of a statement that creates, drops or alters a database, and so wants nobody to be connected to it.
@@ -75,11 +73,6 @@ impl Session {
         self.acting.migration.take()
     }
 
-    /// Appends what goes to the server instead of the frame with [`Verdict::Rewrite`].
-    pub fn rewritten(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.acting.rewritten);
-    }
-
     /// Ignores what follows up to Sync, because we have answered with an error.
     pub fn discard_to_sync(&mut self) {
         self.discarding = true;
@@ -87,9 +80,9 @@ impl Session {
 
     /// Acts on a simple query, if it is one to act upon.
     #[inline]
-    pub(super) fn act_on_query(&mut self, text: &[u8]) -> Option<Verdict> {
+    pub(super) fn act_on_query(&mut self, text: &[u8], len: usize) -> Option<Verdict> {
         if let Some(frame) = self.about_schemas(Frontend::QUERY, b"", text, b"") {
-            return Some(self.on_rewritten(frame));
+            return Some(self.on_rewritten(&frame, len, None));
         }
         self.note_text(text);
         if !self.is_between_statements() {
@@ -102,9 +95,7 @@ impl Session {
                     return None;
                 }
                 self.acting.asked = Some(setting);
-                // Whether its frame is whole is not worth a look: a session does this once or twice.
-                self.begins(false);
-                Some(self.ask_query())
+                Some(self.ask_query(Effects::NONE))
             }
             database => {
                 self.acting.databases.as_ref()?;
@@ -116,9 +107,14 @@ impl Session {
 
     /// Acts on a Parse, if it is one to act upon.
     #[inline]
-    pub(super) fn act_on_parse(&mut self, name: &[u8], text: &[u8], types: &[u8]) -> Option<Verdict> {
-        if let Some(frame) = self.about_schemas(Frontend::PARSE, name, text, types) {
-            return Some(self.on_rewritten(frame));
+    pub(super) fn act_on_parse(
+        &mut self,
+        frame: &[u8],
+        (name, text, types): (&[u8], &[u8], &[u8]),
+        server: Option<&mut Prepared>,
+    ) -> Option<Verdict> {
+        if let Some(rewritten) = self.about_schemas(Frontend::PARSE, name, text, types) {
+            return Some(self.on_rewritten(&rewritten, frame.len(), server));
         }
         let is_about_database =
             || matches!(Statement::read(text), Some(Statement::CreateDatabase { .. } | Statement::DropDatabase { .. }));
@@ -162,10 +158,18 @@ impl Session {
         Some(frame)
     }
 
-    /// The session goes on as if the client had sent this frame.
-    fn on_rewritten(&mut self, frame: Vec<u8>) -> Verdict {
-        let verdict = self.on_client(&frame);
-        self.acting.rewritten = frame;
-        if verdict == Verdict::Forward { Verdict::Rewrite } else { verdict }
+    /// The session goes on as if the client had sent this frame, in the place of one that is so long.
+    fn on_rewritten(&mut self, frame: &[u8], len: usize, server: Option<&mut Prepared>) -> Verdict {
+        match self.on_client(frame, server) {
+            Verdict::Forward => {
+                self.splice.extend_from_slice(frame);
+                Verdict::Splice(len)
+            }
+            Verdict::Splice(skip) => {
+                self.splice.extend_from_slice(&frame[skip..]);
+                Verdict::Splice(len)
+            }
+            other => other,
+        }
     }
 }

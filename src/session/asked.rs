@@ -2,43 +2,87 @@
 
 use std::collections::VecDeque;
 
+use super::prepared::Id;
+
 /// One message that the server will answer, or that decides how others are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// A simple query of ours ahead of the client's bytes; its whole answer is ours.
     Prelude,
-    /// Parse; `ours` when the client never sent it.
+    /// Parse of the unnamed statement; `ours` when the client never sent it.
     Parse {
-        /// It is of the unnamed statement.
-        unnamed: bool,
         /// Its answer is not the client's.
         ours: bool,
     },
+    /// Parse of a statement that the server knows by a number.
+    Prepare {
+        /// The number; `None` where the server has the client's own names.
+        id: Option<Id>,
+        /// Its answer is not the client's.
+        ours: bool,
+    },
+    /// A Parse that cannot work, because its name is taken.
+    Clash,
     /// Bind.
     Bind,
+    /// Bind or Describe of a statement whose rows are others now: fails.
+    Stale,
     /// Describe.
     Describe,
-    /// Close; of the unnamed statement or of anything else.
-    Close {
-        /// It is of the unnamed statement.
-        unnamed: bool,
-    },
+    /// Describe of ours, of the statement that the server knows by this number.
+    Rows(Id),
+    /// Close.
+    Close(Closing),
     /// Execute.
-    Execute,
+    Execute {
+        /// It may free the names of all prepared statements.
+        deallocates: bool,
+    },
     /// A simple query: ends with ReadyForQuery.
-    Query,
+    Query {
+        /// It may free the names of all prepared statements.
+        deallocates: bool,
+    },
     /// A fastpath call: ends with ReadyForQuery.
     Call,
-    /// The end of a batch: answered by ReadyForQuery.
-    Sync,
+    /// The end of a batch: answered by ReadyForQuery; `ours` when the client never sent it.
+    Sync {
+        /// Its answer is not the client's.
+        ours: bool,
+    },
     /// CopyDone or CopyFail: never answered, but Syncs behind it count.
     CopyEnd,
 }
 
+/// What a Close closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The unnamed statement.
+    Unnamed,
+    /// A statement that the client has given a name to.
+    Named,
+    /// A portal, or nothing.
+    Other,
+    /// Something that the client never asked to be closed: a statement that the server knows by this number, or whatever
+    /// has its name.
+    Ours(Option<Id>),
+}
+
 impl Asked {
     /// Whether ReadyForQuery ends it.
-    fn ends_with_ready(self) -> bool {
-        matches!(self, Self::Query | Self::Call | Self::Sync | Self::Prelude)
+    #[inline]
+    pub fn ends_with_ready(self) -> bool {
+        matches!(self, Self::Query { .. } | Self::Call | Self::Sync { .. } | Self::Prelude)
+    }
+
+    /// Whether it changes which statements the client has prepared, if it works.
+    pub fn changes_statements(self) -> bool {
+        match self {
+            Self::Prepare { ours, .. } => !ours,
+            Self::Close(closing) => closing == Closing::Named,
+            Self::Execute { deallocates } | Self::Query { deallocates } => deallocates,
+            _ => false,
+        }
     }
 }
 
@@ -91,6 +135,32 @@ impl Queue {
         self.0.iter().rev().find(|asked| **asked != Asked::CopyEnd).is_some_and(|asked| asked.ends_with_ready())
     }
 
+    /// Whether a batch, or a query, is asked that the client has ended: what comes behind it is a new one.
+    #[inline]
+    pub fn has_ended_one(&self) -> bool {
+        self.0.iter().any(|asked| asked.ends_with_ready() && *asked != Asked::Prelude)
+    }
+
+    /// Whether something of ours changes which statements the server has, or what they are called.
+    pub fn changes_server(&self) -> bool {
+        self.0.iter().any(|asked| match asked {
+            Asked::Prepare { id, ours } => *ours && id.is_none(),
+            Asked::Close(Closing::Ours(id)) => id.is_some(),
+            _ => false,
+        })
+    }
+
+    /// Whether what the rows of a statement are is asked and not answered.
+    pub fn asks_for_rows(&self) -> bool {
+        self.0.iter().any(|asked| matches!(asked, Asked::Rows(_)))
+    }
+
+    /// Whether the client has parsed its unnamed statement in the batch at hand.
+    pub fn has_parsed_unnamed(&self) -> bool {
+        let batch = self.0.iter().rev().take_while(|asked| !asked.ends_with_ready());
+        batch.into_iter().any(|asked| *asked == Asked::Parse { ours: false })
+    }
+
     /// Our own queries go ahead of everything.
     pub fn put_prelude_first(&mut self, cycles: u32) {
         (0..cycles).for_each(|_| self.0.push_front(Asked::Prelude));
@@ -112,7 +182,7 @@ impl Queue {
     /// is among what was asked.
     pub fn skip_to_sync(&mut self, mut skipped: impl FnMut(Asked)) -> bool {
         while let Some(asked) = self.front() {
-            if asked == Asked::Sync {
+            if matches!(asked, Asked::Sync { .. }) {
                 return true;
             }
             skipped(asked);
@@ -129,7 +199,7 @@ impl Queue {
         let mut at = 0;
         self.0.retain(|asked| {
             at += 1;
-            at > before || *asked != Asked::Sync
+            at > before || !matches!(asked, Asked::Sync { .. })
         });
         end.is_some()
     }

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::postgres_tests::{Ask, PRELUDE, STRANGERS, Said, Server, What};
-use crate::protocol::Backend;
+use super::postgres_tests::{Ask, DEALLOCATED, PRELUDE, STRANGERS, Said, Server, What};
+use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
-use crate::session::{Reply, Session, Verdict};
+use crate::protocol::{Backend, Frontend, Header};
+use crate::session::{Prepared, Reply, Session, Verdict};
 use crate::sql::Quoting;
 
 /// One message, then so many turns of the server and of the reader of its answers.
@@ -26,7 +27,7 @@ pub(crate) fn check(turns: &[Turn]) {
             // PostgreSQL ends the connection.
             continue;
         }
-        direct.take(id, &turn.ask);
+        direct.take(id, &turn.ask, turn.ask.name());
         through.ask(id, &turn.ask);
         (0..turn.served).for_each(|_| through.serve());
         (0..turn.read).for_each(|_| through.read());
@@ -34,7 +35,7 @@ pub(crate) fn check(turns: &[Turn]) {
             return;
         }
     }
-    while !through.wire.is_empty() || !through.server.out.is_empty() {
+    while !through.wire.is_empty() || !through.server().out.is_empty() {
         through.serve();
         through.read();
         if through.is_lost() {
@@ -42,115 +43,192 @@ pub(crate) fn check(turns: &[Turn]) {
         }
     }
     assert_eq!(through.client, direct.out, "left: through the session, right: without it");
-    let owes = through.server.copy.is_some();
+    assert!(through.inbox.is_empty() || through.server().copy.is_some(), "held back for ever: {:?}", through.session);
+    let owes = through.server().copy.is_some();
     assert!(owes || through.session.is_waiting_for_client(), "nothing will ever answer {:?}", through.session);
 }
 
 /// The relay, reduced to what it asks its session.
 struct Through {
     session: Session,
-    server: Server,
+    /// Two servers that are lent in turns, and what each has prepared.
+    servers: [(Server, Prepared); 2],
+    leases: usize,
     leased: bool,
-    /// Forwarded, and not yet looked at by the server.
-    wire: VecDeque<(usize, Ask)>,
+    /// What the client has sent and the session has not decided upon.
+    inbox: VecDeque<(usize, Ask)>,
+    /// Sent, and not yet looked at by the server: also which statement it names.
+    wire: VecDeque<(usize, Ask, Vec<u8>)>,
     /// What the client has seen.
     client: Said,
-    /// A Close of the unnamed statement is on its way.
-    closes_unnamed: bool,
-    /// The one known difference: a Bind right behind that Close, on a server that is new to the session, finds the
-    /// statement supplied.
-    differs: bool,
+    /// A server was given a name of the client's.
+    has_named: bool,
 }
 
 impl Through {
     fn new() -> Self {
-        let session = Session::new(Quoting::Standard);
+        let fresh = || (Server::new(None), Prepared::default());
         Self {
-            session,
-            server: Server::new(None),
+            session: Session::new(Quoting::Standard),
+            servers: [fresh(), fresh()],
+            leases: 0,
             leased: false,
+            inbox: VecDeque::new(),
             wire: VecDeque::new(),
             client: Said::new(),
-            closes_unnamed: false,
-            differs: false,
+            has_named: false,
         }
     }
 
+    fn server(&mut self) -> &mut Server {
+        &mut self.servers[self.leases % 2].0
+    }
+
     fn ask(&mut self, id: usize, ask: &Ask) {
-        match self.session.on_client(&ask.frame(id)) {
-            Verdict::Forward => self.wire.push_back((id, ask.clone())),
-            Verdict::ForwardAfterInjection => {
-                self.differs |= self.closes_unnamed;
-                let mut parse = Vec::new();
-                self.session.injection(&mut parse);
-                self.wire.push_back((id_of_parse(&parse), Ask::Parse { named: false, fails: false }));
-                self.wire.push_back((id, ask.clone()));
+        self.inbox.push_back((id, ask.clone()));
+        self.decide();
+    }
+
+    /// Decides on what the client has sent, as far as can be.
+    fn decide(&mut self) {
+        while let Some((id, ask)) = self.inbox.front().cloned() {
+            let frame = ask.frame(id);
+            let prepared = self.leased.then_some(&mut self.servers[self.leases % 2].1);
+            match self.session.on_client(&frame, prepared) {
+                Verdict::Forward => self.wire.push_back((id, ask.clone(), ask.name().to_vec())),
+                Verdict::Splice(skip) => {
+                    let mut sent = Vec::new();
+                    self.session.put_splice(&mut sent);
+                    sent.extend_from_slice(&frame[skip..]);
+                    self.send(&sent, id, Some(&ask));
+                }
+                Verdict::AwaitServer => {
+                    self.lease();
+                    continue;
+                }
+                Verdict::AwaitAnswers => {
+                    let mut sent = Vec::new();
+                    self.session.put_splice(&mut sent);
+                    return self.send(&sent, id, None);
+                }
+                Verdict::Ignore => {}
+                Verdict::AnswerReady => {
+                    assert!(self.server().out.is_empty(), "the client's own answers come first");
+                    self.client.push_back((Backend::READY_FOR_QUERY, id));
+                }
+                Verdict::Terminate => panic!("no goodbye was said"),
+                Verdict::Database | Verdict::OnlySimpleQuery => panic!("databases are not schemas here"),
             }
-            Verdict::Ignore => {}
-            Verdict::AnswerReady => {
-                assert!(self.server.out.is_empty(), "the client's own answers come first");
-                self.client.push_back((Backend::READY_FOR_QUERY, id));
-            }
-            Verdict::Terminate => panic!("no goodbye was said"),
-            Verdict::Rewrite | Verdict::Database | Verdict::OnlySimpleQuery => panic!("databases are not schemas here"),
+            self.inbox.pop_front();
         }
-        self.closes_unnamed |= matches!(ask, Ask::Close { what: What::UnnamedStatement });
+    }
+
+    /// Messages of ours, and among them the client's own, perhaps with another name in it: the last one of its kind.
+    fn send(&mut self, mut sent: &[u8], id: usize, own: Option<&Ask>) {
+        let mut messages = Vec::new();
+        while !sent.is_empty() {
+            let header = Header::read(sent, u32::MAX).expect("a right length").expect("a whole header");
+            let (message, rest) = sent.split_at(header.total);
+            messages.push(message);
+            sent = rest;
+        }
+        let own = own.map(|ask| {
+            let tag = ask.frame(id)[0];
+            (ask, messages.iter().rposition(|message| message[0] == tag).expect("the client's own is among them"))
+        });
+        for (at, message) in messages.into_iter().enumerate() {
+            let (tag, body) = (Frontend(message[0]), &message[HEADER_BYTES..]);
+            let strings = body.split(|byte| *byte == 0).collect::<Vec<_>>();
+            let of_statement = body.first() == Some(&b'S');
+            let name = match tag {
+                Frontend::PARSE => strings[0],
+                Frontend::BIND => strings[1],
+                Frontend::DESCRIBE | Frontend::CLOSE if of_statement => &strings[0][1..],
+                _ => b"",
+            };
+            self.has_named |= tag == Frontend::PARSE && name == b"s";
+            let what = if name.is_empty() { What::UnnamedStatement } else { What::NamedStatement };
+            let (id, ask) = match (own, tag) {
+                (Some((ask, own)), _) if own == at => (id, ask.clone()),
+                (_, Frontend::PARSE) if strings[1].is_empty() => (PRELUDE, Ask::Parse { named: true, fails: false }),
+                (_, Frontend::PARSE) => (number(strings[1]), Ask::Parse { named: true, fails: false }),
+                (_, Frontend::DESCRIBE) => (PRELUDE, Ask::Describe { what, fails: false, rows: true }),
+                (_, Frontend::CLOSE) => (PRELUDE, Ask::Close { what }),
+                (_, Frontend::SYNC) => (PRELUDE, Ask::Sync),
+                (_, Frontend::FLUSH) => (PRELUDE, Ask::Flush),
+                other => panic!("{other:?} is nothing that is said for a client"),
+            };
+            self.wire.push_back((id, ask, name.to_vec()));
+        }
+    }
+
+    fn lease(&mut self) {
+        self.leased = true;
+        self.leases += 1;
+        self.server().unnamed = Some(STRANGERS);
+        if self.leases.is_multiple_of(3) {
+            self.session.expect_prelude(1);
+            self.server().take(PRELUDE, &Ask::Query(Vec::new()), b"");
+        }
     }
 
     /// The server looks at one message.
     fn serve(&mut self) {
-        let Some((id, ask)) = self.wire.pop_front() else { return };
+        let Some((id, ask, name)) = self.wire.pop_front() else { return };
         if !self.leased {
-            self.leased = true;
-            self.server = Server::new(Some(STRANGERS));
-            if self.session.needs_blank_server() {
-                self.session.expect_prelude(1);
-                self.server.take(PRELUDE, &Ask::Query(Vec::new()));
-            }
+            self.lease();
         }
-        self.server.take(id, &ask);
+        self.server().take(id, &ask, &name);
     }
 
     /// The relay looks at one answer.
     fn read(&mut self) {
-        let Some((tag, id)) = self.server.out.pop_front() else { return };
-        let reply = self.session.on_server(tag, Some(b'I'));
+        let Some((tag, id)) = self.server().out.pop_front() else { return };
+        let is_deallocated = id & DEALLOCATED != 0 && id < PRELUDE;
+        let body: &[u8] = if is_deallocated { b"DEALLOCATE ALL\0" } else { b"I" };
+        let reply = self.session.on_server(tag, body, &mut self.servers[self.leases % 2].1);
         match reply {
             Reply::Swallow => {}
             Reply::Forward | Reply::Ready(TxStatus::Idle) => self.client.push_back((tag, id)),
             other => panic!("{tag:?} is {other:?}"),
         }
-        self.closes_unnamed &= !self.session.is_waiting_for_client();
-        assert_eq!(id == PRELUDE, reply == Reply::Swallow && tag != Backend::PARSE_COMPLETE);
-        if !matches!(reply, Reply::Ready(_)) || !self.session.is_settled() || self.session.is_doubtful() {
-            return;
+        assert!(id != PRELUDE || reply == Reply::Swallow, "{tag:?} answers a message of ours");
+        let is_settled = matches!(reply, Reply::Ready(_)) && self.session.is_settled();
+        if is_settled && !self.is_lost() {
+            self.transaction_ends();
         }
-        while let Some((id, ask)) = self.wire.pop_front() {
-            self.server.take(id, &ask);
+        self.decide();
+    }
+
+    fn transaction_ends(&mut self) {
+        while let Some((id, ask, name)) = self.wire.pop_front() {
+            self.server().take(id, &ask, &name);
         }
-        let silent = self.server.out.is_empty() && self.server.copy.is_none() && !self.server.skipping;
-        assert!(silent, "settled, but the server had more to say: {:?}", self.server.out);
+        let server = self.server();
+        let silent = server.out.is_empty() && server.copy.is_none() && !server.skipping;
+        assert!(silent, "settled, but the server had more to say: {:?}", server.out);
         if self.session.pin().is_some() {
-            self.session.transaction_ended();
-        } else {
-            self.session.lease_ended();
-            self.leased = false;
+            return self.session.transaction_ended();
         }
+        let (server, prepared) = &mut self.servers[self.leases % 2];
+        if self.session.is_doubtful() || prepared.has_own_names() {
+            (*server, *prepared) = (Server::new(None), Prepared::default());
+        }
+        self.session.lease_ended();
+        self.leased = false;
     }
 
     /// Nothing more can be told, and the session knows it: an error came while the client sent COPY data.
-    fn is_lost(&self) -> bool {
-        assert!(
-            !self.session.is_doubtful() || self.server.failed_in_copy,
-            "a server that did as it should is in doubt"
-        );
-        self.session.is_doubtful() || self.differs
+    fn is_lost(&mut self) -> bool {
+        let is_doubtful = self.session.is_doubtful();
+        let failed_in_copy = self.server().failed_in_copy;
+        assert!(!is_doubtful || failed_in_copy || self.has_named, "a server that did as it should is in doubt");
+        is_doubtful && failed_in_copy
     }
 }
 
-/// The message that a Parse of the unnamed statement came from: its text is the number.
-fn id_of_parse(frame: &[u8]) -> usize {
-    let text = frame[6..].split(|byte| *byte == 0).next().unwrap_or_default();
+/// The message that a Parse came from: its text is the number.
+fn number(text: &[u8]) -> usize {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).expect("a Parse that the client sent")
 }
 
@@ -161,11 +239,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn ask() -> impl Strategy<Value = Ask> {
-        use Outcome::{CopyIn, CopyOut, Fails, Nothing, Rows, Suspended};
-        let seldom = vec![Nothing, Suspended, Fails, CopyIn, CopyOut];
+        use Outcome::{CopyIn, CopyOut, Deallocates, Executes, Fails, Nothing, Rows, Suspended};
+        let seldom = vec![Nothing, Suspended, Fails, CopyIn, CopyOut, Deallocates, Executes];
         let outcome = || prop_oneof![3 => Just(Rows), 1 => proptest::sample::select(seldom.clone())];
         let what = || proptest::sample::select(vec![What::UnnamedStatement, What::NamedStatement, What::Portal]);
-        let (named, fails) = (proptest::bool::weighted(0.1), proptest::bool::weighted(0.15));
+        let (named, fails) = (proptest::bool::weighted(0.5), proptest::bool::weighted(0.15));
         prop_oneof![
             2 => proptest::collection::vec(outcome(), 0..3).prop_map(Ask::Query),
             1 => fails.prop_map(|fails| Ask::Call { fails }),

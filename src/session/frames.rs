@@ -1,23 +1,32 @@
 //! What becomes of a client's frame.
 
-use super::asked::Asked;
+use super::asked::{Asked, Closing};
+use super::named::{Ahead, close_statement};
 use super::pin::PinReason;
+use super::prepared::Prepared;
+use super::unnamed::Place;
 use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Frontend, body};
 use crate::sql::{Effect, Effects, Scanner, scan};
+
+/// Bytes that may stay allocated for what goes ahead of frames.
+const MOST_KEPT_SPLICE: usize = 4 << 10;
 
 /// What becomes of a client's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes to the server as it is.
     Forward,
-    /// It goes to the server, and [`Session::injection`] goes ahead of it.
-    ForwardAfterInjection,
+    /// [`Session::put_splice`] goes to the server in place of its first so many bytes.
+    Splice(usize),
+    /// Nothing yet: what becomes of it depends on the server. It is to be shown again once one is leased.
+    AwaitServer,
+    /// Nothing yet: what becomes of it depends on answers that are on their way, perhaps to questions of ours that
+    /// [`Session::put_splice`] has. It is to be shown again when more answers have come.
+    AwaitAnswers,
     /// PostgreSQL would ignore it here.
     Ignore,
-    /// [`Session::rewritten`] goes to the server instead.
-    Rewrite,
     /// [`Session::take_database`] says which statement about a database is to be answered here.
     Database,
     /// A Parse of such a statement: refused, and what follows is ignored up to Sync.
@@ -29,9 +38,10 @@ pub enum Verdict {
 }
 
 impl Session {
-    /// Decides on a frame that is whole. `frame` begins with its tag.
+    /// Decides on a frame that is whole. `frame` begins with its tag; `server` is what the leased server has prepared, if
+    /// one is leased.
     #[inline]
-    pub fn on_client(&mut self, frame: &[u8]) -> Verdict {
+    pub fn on_client(&mut self, frame: &[u8], mut server: Option<&mut Prepared>) -> Verdict {
         let (tag, body) = (Frontend(frame[0]), &frame[HEADER_BYTES..]);
         match self.admit(tag) {
             Some(verdict) => return verdict,
@@ -41,32 +51,35 @@ impl Session {
         match tag {
             Frontend::QUERY => {
                 let text = body::cstr(body).map_or(body, |(text, _)| text);
-                if let Some(verdict) = self.act_on_query(text) {
+                if let Some(verdict) = self.act_on_query(text, frame.len()) {
                     return verdict;
                 }
-                self.begins(is_plain_query(body));
-                self.read_text(text, false);
-                self.ask_query()
+                let effects = self.read_text(text);
+                let ahead = self.make_ready(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
+                self.then(ahead, |session| session.ask_query(effects))
             }
             Frontend::PARSE => {
                 let (name, text, types) = parts_of_parse(frame);
-                if let Some(verdict) = self.act_on_parse(name, text, types) {
+                if let Some(verdict) = self.act_on_parse(frame, (name, text, types), server.as_deref_mut()) {
                     return verdict;
                 }
-                self.read_text(text, !name.is_empty());
-                if name.is_empty() {
-                    self.begins(is_plain_parse(body));
-                    self.unnamed.parse(frame);
+                if !name.is_empty() {
+                    return self.on_named_parse(frame, name, text, server);
                 }
-                self.ask_parse(name)
+                let effects = self.read_text(text);
+                let ahead = self.make_ready(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                self.then(ahead, |session| {
+                    session.unnamed.parse(frame);
+                    session.ask_unnamed_parse()
+                })
             }
-            _ => self.ask(tag, body),
+            _ => self.ask(tag, frame, server),
         }
     }
 
     /// Decides on a frame larger than the buffer, from its first bytes. The rest follows through
     /// [`Self::on_client_piece`], whose last call is told so.
-    pub fn on_client_start(&mut self, start: &[u8]) -> Verdict {
+    pub fn on_client_start(&mut self, start: &[u8], server: Option<&mut Prepared>) -> Verdict {
         let (tag, body) = (Frontend(start[0]), &start[HEADER_BYTES..]);
         self.passing = None;
         match self.admit(tag) {
@@ -76,19 +89,20 @@ impl Session {
         }
         match tag {
             Frontend::QUERY => {
-                self.passing = Some(self.passing(body, false, false));
-                self.ask_query()
+                self.passing = Some(self.passing(body, false));
+                self.ask_query(Effects::NONE)
             }
             Frontend::PARSE => {
                 let (name, rest) = body::cstr(body).unwrap_or((body, b""));
-                if name.is_empty() {
-                    self.unnamed.begin();
-                    self.unnamed.extend(start);
+                if !name.is_empty() {
+                    return self.on_large_named_parse(name, rest, server);
                 }
-                self.passing = Some(self.passing(rest, name.is_empty(), !name.is_empty()));
-                self.ask_parse(name)
+                self.unnamed.begin();
+                self.unnamed.extend(start);
+                self.passing = Some(self.passing(rest, true));
+                self.ask_unnamed_parse()
             }
-            _ => self.ask(tag, body),
+            _ => self.ask(tag, start, server),
         }
     }
 
@@ -100,20 +114,36 @@ impl Session {
             self.unnamed.extend(piece);
         }
         if last && let Some(passing) = self.passing.take() {
-            self.leaves(passing.scanner.finish(), passing.named);
+            let effects = passing.scanner.finish();
+            if passing.is_named {
+                self.lasting_effects.extend(effects);
+            } else {
+                self.unnamed_effects = effects;
+            }
+            self.leaves(effects);
         }
     }
 
-    /// What has to go to the server ahead of the frame with [`Verdict::ForwardAfterInjection`].
-    pub fn injection(&mut self, out: &mut Vec<u8>) {
-        if let Some(parse) = self.unnamed.missing() {
-            out.extend_from_slice(parse);
-            self.unnamed.supplied();
+    /// Appends what goes to the server in place of the bytes that [`Verdict::Splice`] counts.
+    pub fn put_splice(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.splice);
+        self.splice.clear();
+        if self.splice.capacity() > MOST_KEPT_SPLICE {
+            self.splice = Vec::new();
         }
+    }
+
+    /// Whether [`Self::put_splice`] has anything.
+    pub fn has_splice(&self) -> bool {
+        !self.splice.is_empty()
     }
 
     /// The frames that are answered without a look at their meaning.
     fn admit(&mut self, tag: Frontend) -> Option<Verdict> {
+        self.is_shown_again = self.blocked.take().is_some();
+        if std::mem::take(&mut self.blocked_has_failed) {
+            return Some(Verdict::Ignore);
+        }
         match tag {
             Frontend::TERMINATE => Some(Verdict::Terminate),
             Frontend::SYNC if self.discarding => {
@@ -146,69 +176,90 @@ impl Session {
 
     fn ask_sync(&mut self) -> Verdict {
         self.batch_is_open = false;
-        self.queue.push(Asked::Sync);
+        self.bound_effects = Effects::NONE;
+        self.queue.push(Asked::Sync { ours: false });
         Verdict::Forward
     }
 
-    /// The first thing asked of a server decides whether a stranger's unnamed statement can still be there.
-    pub(super) fn begins(&mut self, replaces_unnamed: bool) {
-        if self.queue.is_empty() {
-            self.replaces_unnamed = replaces_unnamed;
-        }
-    }
-
-    pub(super) fn ask_query(&mut self) -> Verdict {
+    pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
         self.queries += 1;
         self.batch_is_open = false;
         self.unnamed_effects = Effects::NONE;
-        self.unnamed.query_asked();
-        self.queue.push(Asked::Query);
-        Verdict::Forward
-    }
-
-    fn ask_parse(&mut self, name: &[u8]) -> Verdict {
-        if !name.is_empty() {
-            self.pin_for(PinReason::PreparedStatement);
+        self.bound_effects = Effects::NONE;
+        self.unnamed.end_asked();
+        let deallocates = effects.contains(Effect::Deallocate);
+        if deallocates {
+            self.statements.clear();
         }
-        self.batch_is_open = true;
-        self.queue.push(Asked::Parse { unnamed: name.is_empty(), ours: false });
+        self.queue.push(Asked::Query { deallocates });
         Verdict::Forward
     }
 
-    fn ask(&mut self, tag: Frontend, body: &[u8]) -> Verdict {
-        let of_batch = [Frontend::BIND, Frontend::DESCRIBE, Frontend::CLOSE, Frontend::EXECUTE];
-        self.batch_is_open |= of_batch.contains(&tag);
+    fn ask_unnamed_parse(&mut self) -> Verdict {
+        self.batch_is_open = true;
+        self.queue.push(Asked::Parse { ours: false });
+        Verdict::Forward
+    }
+
+    /// What is asked with the frame itself, unless it has to wait; what goes ahead of it has been asked already.
+    pub(super) fn then(&mut self, verdict: Verdict, ask: impl FnOnce(&mut Self) -> Verdict) -> Verdict {
+        if matches!(verdict, Verdict::AwaitServer | Verdict::AwaitAnswers) {
+            return verdict;
+        }
+        ask(self);
+        verdict
+    }
+
+    fn ask(&mut self, tag: Frontend, frame: &[u8], server: Option<&mut Prepared>) -> Verdict {
+        let body = &frame[HEADER_BYTES..];
         match tag {
             Frontend::BIND => {
-                let statement = body::cstr(body).and_then(|(_, rest)| body::cstr(rest));
-                let unnamed = statement.is_none_or(|(name, _)| name.is_empty());
-                if unnamed {
-                    self.effects.extend(self.unnamed_effects);
-                    self.cycle_effects.extend(self.unnamed_effects);
+                let (portal, rest) = body::cstr(body).unwrap_or_default();
+                let name = body::cstr(rest).unwrap_or_default().0;
+                if !name.is_empty() {
+                    let at = HEADER_BYTES + portal.len() + 1;
+                    return self.on_use(frame, at, name, Asked::Bind, server);
                 }
-                let verdict = self.supply_unnamed(unnamed);
-                self.queue.push(Asked::Bind);
-                verdict
+                self.executes(self.unnamed_effects);
+                let ahead = self.make_ready(self.unnamed_effects, server, Ahead::InBatch);
+                if let Some(verdict @ (Verdict::AwaitServer | Verdict::AwaitAnswers)) = ahead {
+                    return verdict;
+                }
+                let verdict = match self.supply_unnamed() {
+                    Verdict::Forward => ahead.unwrap_or(Verdict::Forward),
+                    other => other,
+                };
+                self.then(verdict, |session| session.ask_of_batch(Asked::Bind))
             }
-            Frontend::DESCRIBE => {
-                let verdict = self.supply_unnamed(names_unnamed_statement(body));
-                self.queue.push(Asked::Describe);
-                verdict
-            }
-            Frontend::CLOSE => {
-                self.queue.push(Asked::Close { unnamed: names_unnamed_statement(body) });
-                Verdict::Forward
-            }
+            Frontend::DESCRIBE => match named_statement(body) {
+                Some(b"") => {
+                    let verdict = self.supply_unnamed();
+                    self.then(verdict, |session| session.ask_of_batch(Asked::Describe))
+                }
+                Some(name) => self.on_use(frame, HEADER_BYTES + 1, name, Asked::Describe, server),
+                None => self.ask_of_batch(Asked::Describe),
+            },
+            Frontend::CLOSE => match named_statement(body) {
+                Some(b"") => {
+                    self.unnamed.end_asked();
+                    self.ask_of_batch(Asked::Close(Closing::Unnamed))
+                }
+                Some(name) => self.on_named_close(frame, name, server),
+                None => self.ask_of_batch(Asked::Close(Closing::Other)),
+            },
             Frontend::EXECUTE => {
                 self.queries += 1;
-                self.queue.push(Asked::Execute);
-                Verdict::Forward
+                let deallocates = self.bound_effects.contains(Effect::Deallocate);
+                if deallocates {
+                    self.statements.clear();
+                }
+                self.ask_of_batch(Asked::Execute { deallocates })
             }
             Frontend::FUNCTION_CALL => {
                 self.queries += 1;
                 self.batch_is_open = false;
                 // What is called is a number: nobody can tell what it leaves behind.
-                self.leaves([Effect::Procedural].into_iter().collect(), false);
+                self.leaves([Effect::Procedural].into_iter().collect());
                 self.queue.push(Asked::Call);
                 Verdict::Forward
             }
@@ -224,50 +275,81 @@ impl Session {
             // Not of the protocol: the server says so and ends the connection.
             _ => {
                 self.doubtful = true;
-                self.queue.push(Asked::Query);
+                self.queue.push(Asked::Query { deallocates: false });
                 Verdict::Forward
             }
         }
     }
 
-    fn supply_unnamed(&mut self, uses_unnamed: bool) -> Verdict {
-        if !uses_unnamed || self.unnamed.missing().is_none() {
-            return Verdict::Forward;
-        }
-        self.begins(true);
-        self.queue.push(Asked::Parse { unnamed: true, ours: true });
-        Verdict::ForwardAfterInjection
+    pub(super) fn ask_of_batch(&mut self, asked: Asked) -> Verdict {
+        self.batch_is_open = true;
+        self.queue.push(asked);
+        Verdict::Forward
     }
 
-    fn passing(&self, text: &[u8], keeps_unnamed: bool, named: bool) -> Passing {
+    /// A message uses the unnamed statement: the server must have the client's, or none.
+    ///
+    /// What a Parse that was asked in an earlier batch has left cannot be told before it is answered: one that fails may
+    /// leave a stranger's statement where it was.
+    fn supply_unnamed(&mut self) -> Verdict {
+        match self.unnamed.place() {
+            Place::There => Verdict::Forward,
+            Place::OnItsWay if self.queue.has_parsed_unnamed() => Verdict::Forward,
+            Place::OnItsWay => Verdict::AwaitAnswers,
+            Place::Ending if self.queue.has_ended_one() => Verdict::AwaitAnswers,
+            Place::Missing => {
+                self.splice.extend_from_slice(self.unnamed.parse_frame());
+                self.unnamed.supplied();
+                self.queue.push(Asked::Parse { ours: true });
+                Verdict::Splice(0)
+            }
+            Place::Nowhere | Place::Ending => {
+                close_statement(&mut self.splice, |_| ());
+                self.queue.push(Asked::Close(Closing::Ours(None)));
+                Verdict::Splice(0)
+            }
+        }
+    }
+
+    pub(super) fn passing(&self, text: &[u8], keeps_unnamed: bool) -> Passing {
         let mut scanner = Scanner::new(self.quoting);
         scanner.feed(text);
-        Passing { scanner, named, keeps_unnamed }
+        Passing { scanner, keeps_unnamed, is_named: false }
     }
 
+    /// Reads a text that is executed next, or as the unnamed statement.
     #[inline]
-    fn read_text(&mut self, text: &[u8], named: bool) {
+    fn read_text(&mut self, text: &[u8]) -> Effects {
         let effects = scan(text, self.quoting);
         if !effects.is_empty() || !self.unnamed_effects.is_empty() {
-            self.leaves(effects, named);
+            self.unnamed_effects = effects;
+            self.leaves(effects);
+        }
+        effects
+    }
+
+    /// A statement with such effects is bound.
+    #[inline]
+    pub(super) fn executes(&mut self, mut effects: Effects) {
+        // It was told when the text was read.
+        effects.remove(Effect::Public);
+        if !effects.is_empty() {
+            self.bound_effects.extend(effects);
+            self.leaves(effects);
         }
     }
 
-    /// Notes what a text may leave behind: now, and whenever the statement is executed again.
-    fn leaves(&mut self, mut effects: Effects, named: bool) {
+    /// Notes what a text may leave behind.
+    pub(super) fn leaves(&mut self, mut effects: Effects) {
         if effects.contains(Effect::Public) {
             // Of interest for whoever reads the log, not for the server.
             effects.remove(Effect::Public);
-            self.public_references += 1;
-        }
-        if named {
-            self.lasting_effects.extend(effects);
-        } else {
-            self.unnamed_effects = effects;
+            self.public_references += u32::from(!self.is_shown_again);
         }
         self.effects.extend(effects);
         self.cycle_effects.extend(effects);
         effects.remove(Effect::Code);
+        effects.remove(Effect::Deallocate);
         // The most telling one first: it names the pin.
         for effect in effects.iter() {
             self.pin_for(PinReason::Statement(effect));
@@ -275,23 +357,10 @@ impl Session {
     }
 }
 
-/// Whether a Query is whole and of one encoding only: PostgreSQL will drop the unnamed statement before anything can fail.
-#[inline]
-fn is_plain_query(body: &[u8]) -> bool {
-    matches!(body.split_last(), Some((0, text)) if text.is_ascii() && memchr::memchr(0, text).is_none())
-}
-
-/// The same of a Parse of the unnamed statement: an empty name, the text, and as many types as it says.
-#[inline]
-fn is_plain_parse(body: &[u8]) -> bool {
-    let Some((text, types)) = body.get(1..).and_then(body::cstr) else { return false };
-    let Some((count, types)) = types.split_first_chunk::<2>() else { return false };
-    text.is_ascii() && types.len() == 4 * usize::from(u16::from_be_bytes(*count))
-}
-
-/// Whether the body of a Describe or Close names the unnamed prepared statement.
-fn names_unnamed_statement(body: &[u8]) -> bool {
-    matches!(body, [b'S', 0, ..])
+/// The name of the prepared statement that the body of a Describe or Close is about; `None` if it is about a portal.
+fn named_statement(body: &[u8]) -> Option<&[u8]> {
+    let name = body.strip_prefix(b"S")?;
+    Some(body::cstr(name).unwrap_or_default().0)
 }
 
 /// The name, the text and the parameter types of a Parse.

@@ -7,21 +7,31 @@
 //!
 //! - `acting`: statements that are acted upon.
 //! - `asked`: the queue of what was asked.
+//! - `named`: frames that name a prepared statement.
+//! - `statements`: the client's prepared statements that have names.
+//! - `prepared`: what a server has prepared.
 //! - `unnamed`: the client's own unnamed statement.
 //! - `pin`: why a session keeps its server.
 
 mod acting;
 pub mod asked;
 mod frames;
+mod named;
 pub mod pin;
+pub mod prepared;
 mod replies;
+pub mod statements;
 pub mod unnamed;
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use acting::Acting;
-use asked::Queue;
+use asked::{Asked, Queue};
 pub use frames::Verdict;
 pub use pin::PinReason;
+pub use prepared::Prepared;
 pub use replies::{Failure, Reply};
+use statements::Statements;
 use unnamed::Unnamed;
 
 use crate::protocol::tag::TxStatus;
@@ -33,9 +43,10 @@ pub struct Session {
     quoting: Quoting,
     queue: Queue,
     unnamed: Unnamed,
+    statements: Statements,
     /// What the texts of the transaction at hand may leave behind.
     effects: Effects,
-    /// What named statements may leave behind whenever they are executed, and what stays true of every text.
+    /// What statements too large to be kept may leave behind whenever they are executed, and what stays true of every text.
     lasting_effects: Effects,
     pin: Option<PinReason>,
     /// It keeps its server for more than that reason.
@@ -47,8 +58,28 @@ pub struct Session {
     /// Where the session's transaction stands, as the last ReadyForQuery said.
     status: TxStatus,
     acting: Acting,
-    /// What was asked first replaces the server's unnamed statement, whatever becomes of it.
-    replaces_unnamed: bool,
+    /// What goes to the server in place of the beginning of the frame at hand.
+    splice: Vec<u8>,
+    /// The statement that was prepared to see what the rows are of the one that the frame at hand uses.
+    looked_at: Option<prepared::Id>,
+    /// What is told instead of an error of the server's.
+    reworded: Vec<u8>,
+    /// A frame waits for a server: what will have failed if there is none.
+    blocked: Option<Asked>,
+    /// There was none, and the client has been told: the frame itself is for nobody.
+    blocked_has_failed: bool,
+    /// The frame at hand was shown before.
+    is_shown_again: bool,
+    /// What the statements that were bound in the batch at hand may leave behind.
+    bound_effects: Effects,
+    /// A statement that is running has freed the names of all prepared statements.
+    has_deallocated: bool,
+    /// Names that were taken and used again: the server has them, and nobody else is to find them.
+    clashed: Vec<Box<[u8]>>,
+    /// A number for the settings that prepared statements depend on.
+    settings: u64,
+    /// A number that no other session has.
+    nonce: u64,
     /// What the unnamed statement may leave behind when it is executed.
     unnamed_effects: Effects,
     /// What was asked since the last ReadyForQuery may leave behind.
@@ -83,7 +114,7 @@ const UNREADABLE_ENCODINGS: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB
 #[derive(Debug)]
 struct Passing {
     scanner: Scanner,
-    named: bool,
+    is_named: bool,
     keeps_unnamed: bool,
 }
 
@@ -94,6 +125,7 @@ impl Session {
             quoting,
             queue: Queue::default(),
             unnamed: Unnamed::default(),
+            statements: Statements::default(),
             effects: Effects::NONE,
             lasting_effects: Effects::NONE,
             pin: None,
@@ -102,7 +134,17 @@ impl Session {
             copy_in: CopyIn::No,
             status: TxStatus::Idle,
             acting: Acting::default(),
-            replaces_unnamed: false,
+            splice: Vec::new(),
+            looked_at: None,
+            reworded: Vec::new(),
+            blocked: None,
+            blocked_has_failed: false,
+            is_shown_again: false,
+            bound_effects: Effects::NONE,
+            has_deallocated: false,
+            clashed: Vec::new(),
+            settings: 0,
+            nonce: RandomState::new().hash_one(0),
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
@@ -182,15 +224,6 @@ impl Session {
         }
     }
 
-    /// Whether the first thing asked of a fresh server would find the unnamed statement of whoever had it before.
-    ///
-    /// A simple query and a Parse of the unnamed statement replace it; anything else must be preceded by a query of ours.
-    ///
-    /// PostgreSQL converts a text before it drops the old statement: only one that is whole and plain ASCII surely does.
-    pub fn needs_blank_server(&self) -> bool {
-        !self.replaces_unnamed
-    }
-
     /// Whether the server will say ReadyForQuery without anything more from the client.
     pub fn ends_by_itself(&self) -> bool {
         self.queue.ends_by_itself() && self.copy_in != CopyIn::Taking && !self.batch_is_open && self.passing.is_none()
@@ -225,7 +258,8 @@ impl Session {
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;
-        self.replaces_unnamed = false;
+        self.clashed.clear();
+        self.looked_at = None;
         self.unnamed.leave_server();
     }
 

@@ -13,7 +13,8 @@ pub enum PinReason {
     StartupSettings,
     /// The database has functions or views that may leave state where no text shows it.
     DatabaseCode,
-    /// A prepared statement of the protocol that has a name.
+    /// Prepared statements of the protocol that only a server of the session's own can keep: too large, too many, or with a
+    /// literal like 'now' that means the time when it was parsed.
     PreparedStatement,
     /// The text of a statement.
     Statement(Effect),
@@ -25,7 +26,9 @@ impl PinReason {
         [Self::SessionMode, Self::StartupSettings, Self::DatabaseCode, Self::PreparedStatement].into_iter().chain(
             Effect::ALL
                 .into_iter()
-                .filter(|effect| ![Effect::Code, Effect::SequenceRead, Effect::Public].contains(effect))
+                .filter(|effect| {
+                    ![Effect::Code, Effect::SequenceRead, Effect::Public, Effect::Deallocate].contains(effect)
+                })
                 .map(Self::Statement),
         )
     }
@@ -52,6 +55,8 @@ impl PinReason {
                 Effect::Unreadable => "unreadable_text",
                 // Never a reason to pin: it is closed and asked about instead.
                 Effect::Code => "schema_change",
+                // Nor is this: it leaves less behind than there was.
+                Effect::Deallocate => "deallocate",
                 // Nor is this: it is only counted.
                 Effect::Public => "public",
             },

@@ -1,6 +1,6 @@
 //! PostgreSQL as far as the order of its answers goes: what a session is compared with.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::protocol::{Backend, Frontend, message};
 
@@ -41,6 +41,10 @@ pub(crate) enum Outcome {
     Fails,
     CopyIn,
     CopyOut,
+    /// DEALLOCATE ALL; in a simple query only.
+    Deallocates,
+    /// EXECUTE of the named statement; in a simple query only.
+    Executes,
 }
 
 /// What a server says: a tag, and the message that it is about.
@@ -50,10 +54,15 @@ pub(crate) type Said = VecDeque<(Backend, usize)>;
 pub(crate) const STRANGERS: usize = usize::MAX;
 /// A query of ours.
 pub(crate) const PRELUDE: usize = usize::MAX - 1;
+/// What is added to the number of a message whose answer says DEALLOCATE ALL.
+pub(crate) const DEALLOCATED: usize = 1 << 32;
+/// The name that a client gives.
+const NAME: &[u8] = b"s";
 
 /// PostgreSQL, as far as the protocol goes.
 pub(crate) struct Server {
-    unnamed: Option<usize>,
+    pub(crate) unnamed: Option<usize>,
+    named: HashMap<Vec<u8>, usize>,
     /// An error ended a batch: everything up to its Sync is ignored.
     pub(crate) skipping: bool,
     pub(crate) copy: Option<Copying>,
@@ -70,7 +79,7 @@ pub(crate) struct Copying {
 
 impl Server {
     pub(crate) fn new(unnamed: Option<usize>) -> Self {
-        Self { unnamed, skipping: false, copy: None, failed_in_copy: false, out: Said::new() }
+        Self { unnamed, named: HashMap::new(), skipping: false, copy: None, failed_in_copy: false, out: Said::new() }
     }
 
     fn say(&mut self, id: usize, tags: &[Backend]) {
@@ -82,8 +91,8 @@ impl Server {
         self.skipping = true;
     }
 
-    /// Looks at one message.
-    pub(crate) fn take(&mut self, id: usize, ask: &Ask) {
+    /// Looks at one message; `name` is that of the statement that it is about.
+    pub(crate) fn take(&mut self, id: usize, ask: &Ask, name: &[u8]) {
         if self.skipping {
             if matches!(ask, Ask::Sync) {
                 self.skipping = false;
@@ -106,25 +115,30 @@ impl Server {
                 self.say(id, &[if *fails { Backend::ERROR } else { Backend::FUNCTION_CALL }]);
                 self.say(id, &[Backend::READY_FOR_QUERY]);
             }
-            Ask::Parse { named, fails } => {
-                if !named {
-                    self.unnamed = (!fails).then_some(id);
-                }
+            Ask::Parse { fails, .. } if name.is_empty() => {
+                self.unnamed = (!fails).then_some(id);
                 self.say_or_fail(id, *fails, &[Backend::PARSE_COMPLETE]);
             }
-            Ask::Bind { named: true, fails } => self.say_or_fail(id, *fails, &[Backend::BIND_COMPLETE]),
-            Ask::Bind { named: false, fails } => self.of_unnamed(id, *fails, &[Backend::BIND_COMPLETE]),
+            Ask::Parse { fails, .. } => {
+                let is_taken = self.named.contains_key(name);
+                if !is_taken && !fails {
+                    self.named.insert(name.to_vec(), id);
+                }
+                self.say_or_fail(id, *fails || is_taken, &[Backend::PARSE_COMPLETE]);
+            }
+            Ask::Bind { fails, .. } => self.of_statement(id, name, *fails, &[Backend::BIND_COMPLETE]),
             Ask::Describe { what, fails, rows } => {
                 let rows = if *rows { Backend::ROW_DESCRIPTION } else { Backend::NO_DATA };
                 match what {
                     What::Portal => self.say_or_fail(id, *fails, &[rows]),
-                    What::NamedStatement => self.say_or_fail(id, *fails, &[Backend::PARAMETER_DESCRIPTION, rows]),
-                    What::UnnamedStatement => self.of_unnamed(id, *fails, &[Backend::PARAMETER_DESCRIPTION, rows]),
+                    _ => self.of_statement(id, name, *fails, &[Backend::PARAMETER_DESCRIPTION, rows]),
                 }
             }
             Ask::Close { what } => {
-                if *what == What::UnnamedStatement {
-                    self.unnamed = None;
+                match what {
+                    What::UnnamedStatement => self.unnamed = None,
+                    What::NamedStatement => drop(self.named.remove(name)),
+                    What::Portal => {}
                 }
                 self.say(id, &[Backend::CLOSE_COMPLETE]);
             }
@@ -159,9 +173,10 @@ impl Server {
     }
 
     /// An answer that tells which statement it is about.
-    fn of_unnamed(&mut self, id: usize, fails: bool, tags: &[Backend]) {
-        assert_ne!(self.unnamed, Some(STRANGERS), "a stranger's statement is not there to be used");
-        match self.unnamed {
+    fn of_statement(&mut self, id: usize, name: &[u8], fails: bool, tags: &[Backend]) {
+        let statement = if name.is_empty() { self.unnamed } else { self.named.get(name).copied() };
+        assert_ne!(statement, Some(STRANGERS), "a stranger's statement is not there to be used");
+        match statement {
             Some(statement) if !fails => self.say(statement, tags),
             _ => self.fail(id),
         }
@@ -176,7 +191,14 @@ impl Server {
                 }
                 Outcome::Nothing => self.say(id, &[Backend::COMMAND_COMPLETE]),
                 Outcome::CopyOut => self.copy_out(id),
-                Outcome::Fails => {
+                Outcome::Deallocates => {
+                    self.named.clear();
+                    self.say(id + DEALLOCATED, &[Backend::COMMAND_COMPLETE]);
+                }
+                Outcome::Executes if self.named.contains_key(NAME) => {
+                    self.say(self.named[NAME], &[Backend::ROW_DESCRIPTION, Backend::COMMAND_COMPLETE]);
+                }
+                Outcome::Fails | Outcome::Executes => {
                     self.say(id, &[Backend::ERROR]);
                     break;
                 }
@@ -193,7 +215,7 @@ impl Server {
     fn execute(&mut self, id: usize, outcome: Outcome) {
         match outcome {
             Outcome::Rows => self.say(id, &[Backend::DATA_ROW, Backend::COMMAND_COMPLETE]),
-            Outcome::Nothing => self.say(id, &[Backend::EMPTY_QUERY]),
+            Outcome::Nothing | Outcome::Deallocates | Outcome::Executes => self.say(id, &[Backend::EMPTY_QUERY]),
             Outcome::Suspended => self.say(id, &[Backend::DATA_ROW, Backend::PORTAL_SUSPENDED]),
             Outcome::Fails => self.fail(id),
             Outcome::CopyOut => self.copy_out(id),
@@ -215,6 +237,15 @@ impl Ask {
         matches!(self, Self::CopyData | Self::CopyDone { .. } | Self::CopyFail | Self::Flush | Self::Sync)
     }
 
+    /// The name of the statement that it is about.
+    pub(crate) fn name(&self) -> &'static [u8] {
+        match self {
+            Self::Parse { named: true, .. } | Self::Bind { named: true, .. } => NAME,
+            Self::Describe { what: What::NamedStatement, .. } | Self::Close { what: What::NamedStatement } => NAME,
+            _ => b"",
+        }
+    }
+
     /// The frame of it, which `id` can be read out of if it is a Parse.
     pub(crate) fn frame(&self, id: usize) -> Vec<u8> {
         let name = |named: &bool| if *named { "s" } else { "" };
@@ -224,7 +255,14 @@ impl Ask {
             What::Portal => "P\0",
         };
         let (tag, body) = match self {
-            Self::Query(_) => (Frontend::QUERY, format!("select {id}\0")),
+            Self::Query(outcomes) => {
+                let text = |outcome: &Outcome| match outcome {
+                    Outcome::Deallocates => "; deallocate all",
+                    Outcome::Executes => "; execute s",
+                    _ => "",
+                };
+                (Frontend::QUERY, format!("select {id}{}\0", outcomes.iter().map(text).collect::<String>()))
+            }
             Self::Call { .. } => (Frontend::FUNCTION_CALL, "\0".repeat(12)),
             Self::Parse { named, .. } => (Frontend::PARSE, format!("{}\0{id}\0\0\0", name(named))),
             Self::Bind { named, .. } => (Frontend::BIND, format!("\0{}\0\0\0\0\0\0\0", name(named))),

@@ -36,7 +36,7 @@ fn session() -> Session {
 }
 
 fn answer(session: &mut Session, tags: &[Backend]) -> Vec<Reply> {
-    tags.iter().map(|tag| session.on_server(*tag, Some(b'I'))).collect()
+    tags.iter().map(|tag| session.on_server(*tag, b"I", &mut Prepared::default())).collect()
 }
 
 fn ready() -> Reply {
@@ -46,7 +46,7 @@ fn ready() -> Reply {
 #[test]
 fn a_simple_query_is_settled_by_its_ready() {
     let mut session = session();
-    assert_eq!(session.on_client(&query("select 1")), Verdict::Forward);
+    assert_eq!(session.on_client(&query("select 1"), None), Verdict::Forward);
     assert!(!session.is_settled());
     answer(&mut session, &[Backend::ROW_DESCRIPTION, Backend::DATA_ROW, Backend::COMMAND_COMPLETE]);
     assert!(!session.is_settled());
@@ -57,8 +57,8 @@ fn a_simple_query_is_settled_by_its_ready() {
 #[test]
 fn pipelined_queries_are_settled_by_the_last_ready() {
     let mut session = session();
-    session.on_client(&query("select 1"));
-    session.on_client(&query("select 2"));
+    session.on_client(&query("select 1"), None);
+    session.on_client(&query("select 2"), None);
     answer(&mut session, &[Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY]);
     assert!(!session.is_settled());
     answer(&mut session, &[Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY]);
@@ -68,7 +68,7 @@ fn pipelined_queries_are_settled_by_the_last_ready() {
 #[test]
 fn the_answers_to_a_prelude_reach_nobody() {
     let mut session = session();
-    session.on_client(&query("select 1"));
+    session.on_client(&query("select 1"), None);
     session.expect_prelude(2);
     let cycle = [Backend::COMMAND_COMPLETE, Backend::PARAMETER_STATUS, Backend::READY_FOR_QUERY];
     for _ in 0..2 {
@@ -82,7 +82,7 @@ fn the_answers_to_a_prelude_reach_nobody() {
 #[test]
 fn a_prelude_that_fails_is_told_at_once() {
     let mut session = session();
-    session.on_client(&query("select 1"));
+    session.on_client(&query("select 1"), None);
     session.expect_prelude(1);
     assert_eq!(answer(&mut session, &[Backend::ERROR]), [Reply::PreludeFailed]);
 }
@@ -92,7 +92,7 @@ fn an_error_in_a_batch_skips_to_its_sync() {
     let mut session = session();
     for frame in [parse("", "select 1/0"), bind("", ""), execute(), parse("", "x"), bind("", ""), bare(Frontend::SYNC)]
     {
-        session.on_client(&frame);
+        session.on_client(&frame, None);
     }
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::ERROR]);
     assert!(!session.is_settled());
@@ -103,13 +103,13 @@ fn an_error_in_a_batch_skips_to_its_sync() {
 #[test]
 fn what_follows_an_error_is_ignored_up_to_a_sync_that_comes_later() {
     let mut session = session();
-    session.on_client(&parse("", "selekt"));
-    session.on_client(&bare(Frontend::FLUSH));
+    session.on_client(&parse("", "selekt"), None);
+    session.on_client(&bare(Frontend::FLUSH), None);
     answer(&mut session, &[Backend::ERROR]);
     assert!(!session.is_settled());
-    assert_eq!(session.on_client(&bind("", "")), Verdict::Ignore);
-    assert_eq!(session.on_client(&query("select 1")), Verdict::Ignore);
-    assert_eq!(session.on_client(&bare(Frontend::SYNC)), Verdict::Forward);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Ignore);
+    assert_eq!(session.on_client(&query("select 1"), None), Verdict::Ignore);
+    assert_eq!(session.on_client(&bare(Frontend::SYNC), None), Verdict::Forward);
     assert_eq!(answer(&mut session, &[Backend::READY_FOR_QUERY]), [ready()]);
     assert!(session.is_settled());
 }
@@ -117,12 +117,12 @@ fn what_follows_an_error_is_ignored_up_to_a_sync_that_comes_later() {
 #[test]
 fn a_sync_alone_needs_no_server_but_one_that_ends_a_flushed_batch_does() {
     let mut session = session();
-    assert_eq!(session.on_client(&bare(Frontend::SYNC)), Verdict::AnswerReady);
-    session.on_client(&parse("", "select 1"));
-    session.on_client(&bare(Frontend::FLUSH));
+    assert_eq!(session.on_client(&bare(Frontend::SYNC), None), Verdict::AnswerReady);
+    session.on_client(&parse("", "select 1"), None);
+    session.on_client(&bare(Frontend::FLUSH), None);
     answer(&mut session, &[Backend::PARSE_COMPLETE]);
     assert!(!session.is_settled(), "the implicit transaction is still open");
-    assert_eq!(session.on_client(&bare(Frontend::SYNC)), Verdict::Forward);
+    assert_eq!(session.on_client(&bare(Frontend::SYNC), None), Verdict::Forward);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_unnamed_statement_is_parsed_again_on_another_server() {
     let mut session = session();
     let text = parse("", "select $1");
     for frame in [text.clone(), bind("", ""), execute(), bare(Frontend::SYNC)] {
-        session.on_client(&frame);
+        session.on_client(&frame, None);
     }
     let replies =
         [Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY];
@@ -138,66 +138,70 @@ fn the_unnamed_statement_is_parsed_again_on_another_server() {
     assert!(session.is_settled());
     session.lease_ended();
 
-    assert_eq!(session.on_client(&bind("", "")), Verdict::ForwardAfterInjection);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Splice(0));
     let mut injected = Vec::new();
-    session.injection(&mut injected);
+    session.put_splice(&mut injected);
     assert_eq!(injected, text);
-    assert!(!session.needs_blank_server(), "our own Parse replaces the stranger's");
-    session.on_client(&execute());
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&execute(), None);
+    session.on_client(&bare(Frontend::SYNC), None);
     assert_eq!(answer(&mut session, &replies), [Reply::Swallow, Reply::Forward, Reply::Forward, ready()]);
+}
+
+fn a_strangers_unnamed_statement_is_closed_ahead_of_a_bind(session: &mut Session) {
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Splice(0));
+    let mut ahead = Vec::new();
+    session.put_splice(&mut ahead);
+    assert_eq!(ahead, frame(Frontend::CLOSE, b"S\0"));
 }
 
 #[test]
 fn a_simple_query_ends_the_unnamed_statement() {
     let mut session = session();
-    session.on_client(&parse("", "select 1"));
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&parse("", "select 1"), None);
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
-    session.on_client(&query("select 1"));
+    session.on_client(&query("select 1"), None);
     answer(&mut session, &[Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY]);
     session.lease_ended();
-    assert_eq!(session.on_client(&bind("", "")), Verdict::Forward);
-    assert!(session.needs_blank_server(), "a stranger's unnamed statement must not be bound");
+    a_strangers_unnamed_statement_is_closed_ahead_of_a_bind(&mut session);
 }
 
 #[test]
 fn a_failed_parse_ends_the_unnamed_statement_and_a_skipped_one_does_not() {
     let mut session = session();
-    session.on_client(&parse("", "select 1"));
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&parse("", "select 1"), None);
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
 
     for frame in [frame(Frontend::EXECUTE, b"nope\0\0\0\0\0"), parse("", "select 2"), bare(Frontend::SYNC)] {
-        session.on_client(&frame);
+        session.on_client(&frame, None);
     }
     answer(&mut session, &[Backend::ERROR, Backend::READY_FOR_QUERY]);
     session.lease_ended();
-    assert_eq!(session.on_client(&bind("", "")), Verdict::ForwardAfterInjection);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Splice(0));
     let mut injected = Vec::new();
-    session.injection(&mut injected);
+    session.put_splice(&mut injected);
     assert_eq!(injected, parse("", "select 1"));
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::READY_FOR_QUERY]);
 
-    session.on_client(&parse("", "selekt"));
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&parse("", "selekt"), None);
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::ERROR, Backend::READY_FOR_QUERY]);
     session.lease_ended();
-    assert_eq!(session.on_client(&bind("", "")), Verdict::Forward);
-    assert!(session.needs_blank_server());
+    a_strangers_unnamed_statement_is_closed_ahead_of_a_bind(&mut session);
 }
 
 #[test]
 fn a_sync_sent_before_copy_in_is_known_is_not_waited_for() {
     let mut session = session();
     for frame in [parse("", "copy t from stdin"), bind("", ""), execute(), bare(Frontend::SYNC)] {
-        session.on_client(&frame);
+        session.on_client(&frame, None);
     }
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::COPY_IN]);
-    assert_eq!(session.on_client(&frame(Frontend::COPY_DATA, b"1\n")), Verdict::Forward);
-    session.on_client(&bare(Frontend::COPY_DONE));
-    session.on_client(&bare(Frontend::SYNC));
+    assert_eq!(session.on_client(&frame(Frontend::COPY_DATA, b"1\n"), None), Verdict::Forward);
+    session.on_client(&bare(Frontend::COPY_DONE), None);
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY]);
     assert!(session.is_settled() && !session.is_doubtful());
 }
@@ -213,7 +217,7 @@ fn a_copy_pipelined_with_its_data_is_settled_by_its_own_sync() {
         bare(Frontend::COPY_DONE),
         bare(Frontend::SYNC),
     ] {
-        assert_eq!(session.on_client(&frame), Verdict::Forward);
+        assert_eq!(session.on_client(&frame, None), Verdict::Forward);
     }
     let replies = [Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::COPY_IN, Backend::COMMAND_COMPLETE];
     answer(&mut session, &replies);
@@ -225,10 +229,10 @@ fn a_copy_pipelined_with_its_data_is_settled_by_its_own_sync() {
 #[test]
 fn an_error_while_data_is_taken_makes_the_server_doubtful() {
     let mut session = session();
-    session.on_client(&query("copy t from stdin"));
+    session.on_client(&query("copy t from stdin"), None);
     answer(&mut session, &[Backend::COPY_IN, Backend::ERROR, Backend::READY_FOR_QUERY]);
     assert!(session.is_settled() && session.is_doubtful());
-    assert_eq!(session.on_client(&bare(Frontend::COPY_DONE)), Verdict::Ignore);
+    assert_eq!(session.on_client(&bare(Frontend::COPY_DONE), None), Verdict::Ignore);
 }
 
 #[test]
@@ -243,19 +247,16 @@ fn an_answer_that_nobody_asked_for_makes_the_server_doubtful() {
 #[test]
 fn what_a_text_leaves_behind_pins_and_the_first_reason_stands() {
     let mut session = session();
-    session.on_client(&query("select pg_advisory_lock(1)"));
-    session.on_client(&parse("s", "select 1"));
+    session.on_client(&query("select pg_advisory_lock(1)"), None);
+    session.on_client(&parse("s", "select 1"), None);
     assert_eq!(session.pin(), Some(PinReason::Statement(Effect::AdvisoryLock)));
 }
 
 #[test]
-fn a_named_statement_and_a_function_call_pin() {
-    let mut first = session();
-    first.on_client(&parse("s", "select 1"));
-    assert_eq!(first.pin(), Some(PinReason::PreparedStatement));
-    let mut second = session();
-    second.on_client(&frame(Frontend::FUNCTION_CALL, &[0; 12]));
-    assert_eq!(second.pin(), Some(PinReason::Statement(Effect::Procedural)));
+fn a_function_call_pins() {
+    let mut session = session();
+    session.on_client(&frame(Frontend::FUNCTION_CALL, &[0; 12]), None);
+    assert_eq!(session.pin(), Some(PinReason::Statement(Effect::Procedural)));
 }
 
 #[test]
@@ -263,33 +264,33 @@ fn a_text_that_passes_in_pieces_is_read_like_a_whole_one() {
     let sql = format!("select '{}'; set x = 1", "a".repeat(5000));
     let whole = parse("", &sql);
     let mut session = session();
-    assert_eq!(session.on_client_start(&whole[..100]), Verdict::Forward);
+    assert_eq!(session.on_client_start(&whole[..100], None), Verdict::Forward);
     for (i, piece) in whole[100..].chunks(700).enumerate() {
         session.on_client_piece(piece, (i + 1) * 700 >= whole.len() - 100);
     }
     assert_eq!(session.pin(), Some(PinReason::Statement(Effect::Settings)));
-    session.on_client(&bare(Frontend::SYNC));
+    session.on_client(&bare(Frontend::SYNC), None);
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
     session.lease_ended();
-    session.on_client(&bind("", ""));
+    session.on_client(&bind("", ""), None);
     let mut injected = Vec::new();
-    session.injection(&mut injected);
+    session.put_splice(&mut injected);
     assert_eq!(injected, whole);
 }
 
 #[test]
 fn without_a_server_every_question_still_gets_its_end() {
     let mut session = session();
-    session.on_client(&query("select 1"));
+    session.on_client(&query("select 1"), None);
     for frame in [parse("", "select 1"), bind("", ""), bare(Frontend::SYNC), parse("", "select 2")] {
-        session.on_client(&frame);
+        session.on_client(&frame, None);
     }
     let failures = session.fail_outstanding();
     assert_eq!(failures, [Failure::ErrorAndReady, Failure::ErrorAndReady, Failure::Error]);
-    assert_eq!(session.on_client(&bind("", "")), Verdict::Ignore);
-    assert_eq!(session.on_client(&query("select 1")), Verdict::Ignore);
-    assert_eq!(session.on_client(&bare(Frontend::SYNC)), Verdict::AnswerReady);
-    assert_eq!(session.on_client(&query("select 1")), Verdict::Forward);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Ignore);
+    assert_eq!(session.on_client(&query("select 1"), None), Verdict::Ignore);
+    assert_eq!(session.on_client(&bare(Frontend::SYNC), None), Verdict::AnswerReady);
+    assert_eq!(session.on_client(&query("select 1"), None), Verdict::Forward);
 }
 
 /// Whether, after these transactions, temporary objects are all that a session may have left behind.
@@ -300,7 +301,7 @@ fn leaves_only_temporary_ones(transactions: &[&[Vec<u8>]]) -> bool {
             session.transaction_ended();
         }
         for frame in *frames {
-            session.on_client(frame);
+            session.on_client(frame, None);
         }
     }
     session.has_only(Effect::Temporary)
@@ -318,7 +319,7 @@ fn a_session_that_left_anything_else_once_is_never_said_to_leave_only_temporary_
         query("select pg_advisory_lock(77)"),
         query("prepare item as select 1"),
         query("create temp table c (x int); select pg_advisory_lock(77)"),
-        parse("s1", "select 1"),
+        parse("s1", "select 'now'::timestamptz"),
         frame(Frontend::FUNCTION_CALL, b""),
     ];
     for other in others {

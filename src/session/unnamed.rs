@@ -11,6 +11,21 @@ pub const MAX_KEPT_BYTES: usize = 16 << 20;
 /// Bytes that may stay allocated for an idle session.
 const IDLE_BYTES: usize = 8 << 10;
 
+/// Where the client's unnamed statement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the leased server.
+    There,
+    /// Not on the leased server: it has to be parsed there first.
+    Missing,
+    /// A Parse of the client's is not answered yet.
+    OnItsWay,
+    /// What will end it is asked and not answered: it may not be looked at.
+    Ending,
+    /// The client has none. The server may have somebody else's.
+    Nowhere,
+}
+
 /// What is known of the unnamed statement on the client's side and on the leased server.
 #[derive(Debug, Default)]
 pub struct Unnamed {
@@ -22,7 +37,7 @@ pub struct Unnamed {
     live: Option<Range<usize>>,
     /// The leased server has the client's.
     on_server: bool,
-    /// A simple query is on its way that will end it.
+    /// A simple query or a Close is on its way that will end it.
     ending: bool,
 }
 
@@ -74,13 +89,13 @@ impl Unnamed {
         self.pending.pop_front();
     }
 
-    /// A simple query is on its way: whatever comes behind it finds no statement.
-    pub fn query_asked(&mut self) {
+    /// A simple query or a Close is on its way: whatever comes behind it finds no statement.
+    pub fn end_asked(&mut self) {
         self.ending = true;
     }
 
-    /// The query was never looked at.
-    pub fn query_skipped(&mut self) {
+    /// It was never looked at.
+    pub fn end_skipped(&mut self) {
         self.ending = false;
     }
 
@@ -104,16 +119,24 @@ impl Unnamed {
         self.on_server = false;
     }
 
-    /// The Parse that the leased server lacks, if the client has a statement and the server does not have it yet.
-    pub fn missing(&self) -> Option<&[u8]> {
-        // One on its way will be there by then, or what needs it is skipped with it.
-        if self.on_server || self.ending || !self.pending.is_empty() {
-            return None;
+    /// What a message that uses the client's statement finds on the leased server.
+    #[inline]
+    pub fn place(&self) -> Place {
+        match &self.live {
+            _ if !self.pending.is_empty() => Place::OnItsWay,
+            Some(_) if self.ending => Place::Ending,
+            Some(_) if self.on_server => Place::There,
+            Some(_) => Place::Missing,
+            None => Place::Nowhere,
         }
-        self.live.clone().map(|range| &self.arena[range])
     }
 
-    /// The server is being given what [`Self::missing`] told.
+    /// The Parse that the leased server lacks.
+    pub fn parse_frame(&self) -> &[u8] {
+        self.live.clone().map(|range| &self.arena[range]).unwrap_or_default()
+    }
+
+    /// The server is being given what [`Self::parse_frame`] told.
     pub fn supplied(&mut self) {
         self.on_server = true;
     }

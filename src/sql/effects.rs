@@ -18,8 +18,10 @@ pub enum Effect {
     AdvisoryLock,
     /// DECLARE ... WITH HOLD.
     HeldCursor,
-    /// PREPARE name AS ...
+    /// PREPARE, EXECUTE, DEALLOCATE name, pg_prepared_statements: SQL that makes, uses or sees names of prepared statements.
     Prepare,
+    /// DEALLOCATE ALL, DISCARD ALL: no prepared statement is left.
+    Deallocate,
     /// nextval(), setval(): currval() and lastval() of the session change.
     Sequence,
     /// currval(), lastval(): what the session did before is read.
@@ -40,7 +42,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Role,
         Self::Settings,
         Self::Listen,
@@ -48,6 +50,7 @@ impl Effect {
         Self::AdvisoryLock,
         Self::HeldCursor,
         Self::Prepare,
+        Self::Deallocate,
         Self::Sequence,
         Self::SequenceRead,
         Self::Random,

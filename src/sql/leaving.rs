@@ -112,7 +112,7 @@ impl Leaving {
 
     /// The statement is over.
     pub(super) fn end(&mut self) {
-        if self.statement.open == Open::PrepareTransaction {
+        if matches!(self.statement.open, Open::PrepareTransaction | Open::Deallocate) {
             self.settle();
         }
         if self.statement.temporary && !self.statement.on_commit_drop {
@@ -150,7 +150,13 @@ impl Leaving {
             match key {
                 Key::Set => self.statement.open = Open::Set,
                 Key::Prepare => self.statement.open = Open::Prepare,
-                Key::Reset | Key::Discard => self.effects.insert(Effect::Settings),
+                Key::Deallocate => self.statement.open = Open::Deallocate,
+                Key::Execute => self.effects.insert(Effect::Prepare),
+                Key::Reset => self.effects.insert(Effect::Settings),
+                Key::Discard => {
+                    self.effects.insert(Effect::Settings);
+                    self.statement.open = Open::Discard;
+                }
                 Key::Listen => self.effects.insert(Effect::Listen),
                 Key::Load => self.effects.insert(Effect::Load),
                 Key::Do | Key::Call => self.effects.insert(Effect::Procedural),
@@ -166,6 +172,11 @@ impl Leaving {
             Key::Hold if statement.first == Some(Key::Declare) => self.effects.insert(Effect::HeldCursor),
             Key::Commit => statement.on_commit = previous == Some(Key::On),
             Key::Drop => statement.on_commit_drop |= statement.on_commit && previous == Some(Key::Commit),
+            Key::Execute if statement.first == Some(Key::Explain) => self.effects.insert(Effect::Prepare),
+            // CREATE TABLE ... AS EXECUTE, not CREATE TRIGGER ... EXECUTE FUNCTION.
+            Key::Execute if statement.first == Some(Key::Create) && previous == Some(Key::As) => {
+                self.effects.insert(Effect::Prepare);
+            }
             Key::CodeObject if matches!(statement.first, Some(Key::Create | Key::Alter | Key::Drop)) => {
                 self.effects.insert(Effect::Code);
             }

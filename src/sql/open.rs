@@ -1,4 +1,4 @@
-//! What SET and PREPARE leave open until the words behind them have told.
+//! What SET, PREPARE, DEALLOCATE and DISCARD leave open until the words behind them have told.
 //!
 //! SET alone says little: LOCAL, SESSION, ROLE, TRANSACTION decide, and a dot behind one of them makes it the name of an
 //! extension's setting instead. These few states know; each step says what is open next, and what is certain by now.
@@ -22,6 +22,10 @@ pub(super) enum Open {
     Prepare,
     /// PREPARE TRANSACTION: a literal follows, or it was a name.
     PrepareTransaction,
+    /// DEALLOCATE: PREPARE, ALL or a name.
+    Deallocate,
+    /// DISCARD: ALL or a kind of things.
+    Discard,
 }
 
 impl Open {
@@ -34,6 +38,8 @@ impl Open {
             (Self::Set, Key::Local) => (Self::SetLocal, None),
             (Self::Set, Key::Transaction | Key::Constraints) => (Self::Scope, None),
             (Self::Prepare, Key::Transaction) => (Self::PrepareTransaction, None),
+            (Self::Deallocate, Key::Prepare) => (Self::Deallocate, None),
+            (Self::Deallocate | Self::Discard, Key::All) => (Self::Nothing, Some(Effect::Deallocate)),
             // Tables made while pg_temp comes first are temporary; the seed has no value to go back to.
             (Self::SetLocal, Key::SearchPath) => (Self::Scope, Some(Effect::Temporary)),
             (Self::SetLocal, Key::Seed) => (Self::Scope, Some(Effect::Random)),
@@ -46,9 +52,9 @@ impl Open {
     #[inline]
     pub(super) fn settled(self) -> (Self, Option<Effect>) {
         match self {
-            Self::Nothing | Self::Scope => (Self::Nothing, None),
+            Self::Nothing | Self::Scope | Self::Discard => (Self::Nothing, None),
             Self::Set | Self::SetSession => (Self::Nothing, Some(Effect::Settings)),
-            Self::Prepare | Self::PrepareTransaction => (Self::Nothing, Some(Effect::Prepare)),
+            Self::Prepare | Self::PrepareTransaction | Self::Deallocate => (Self::Nothing, Some(Effect::Prepare)),
             Self::SetLocal => (Self::Scope, None),
         }
     }

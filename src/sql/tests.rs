@@ -33,6 +33,8 @@ fn ordinary_statements_leave_nothing() {
         "create table x (a serial, offset_set int)",
         "with t as (select 1) delete from x using t",
         "select temp from weather",
+        "grant execute on function f to x",
+        "select all x as execute from t",
         "select '\\'; select 1",
         "",
         ";;",
@@ -53,7 +55,6 @@ fn what_outlives_the_transaction_is_found() {
         ("set session role x", Effect::Role),
         ("SET SESSION AUTHORIZATION DEFAULT", Effect::Role),
         ("RESET ALL", Effect::Settings),
-        ("DISCARD ALL", Effect::Settings),
         ("select 1; /* x */ set a = 1", Effect::Settings),
         ("select SET_CONFIG('a', 'b', false)", Effect::Settings),
         ("select pg_catalog.\"set_config\"('a', 'b', false)", Effect::Settings),
@@ -68,6 +69,15 @@ fn what_outlives_the_transaction_is_found() {
         ("select pg_try_advisory_lock_shared(1)", Effect::AdvisoryLock),
         ("declare c cursor with hold for select 1", Effect::HeldCursor),
         ("prepare x as select 1", Effect::Prepare),
+        ("execute x(1)", Effect::Prepare),
+        ("explain (analyze) execute x", Effect::Prepare),
+        ("create table t as execute x", Effect::Prepare),
+        ("deallocate x", Effect::Prepare),
+        ("DEALLOCATE \"all\"", Effect::Prepare),
+        ("deallocate prepare", Effect::Prepare),
+        ("select name from pg_prepared_statements", Effect::Prepare),
+        ("DEALLOCATE ALL", Effect::Deallocate),
+        ("deallocate prepare all", Effect::Deallocate),
         ("select nextval('s')", Effect::Sequence),
         ("select lastval()", Effect::SequenceRead),
         ("select setseed(0.5)", Effect::Random),
@@ -102,6 +112,12 @@ fn what_outlives_the_transaction_is_found() {
     ] {
         assert_eq!(effects(text), [effect], "{text}");
     }
+}
+
+#[test]
+fn discard_resets_settings_and_frees_names() {
+    assert_eq!(effects("DISCARD ALL"), [Effect::Settings, Effect::Deallocate]);
+    assert_eq!(effects("DISCARD /* ALL */ PLANS"), [Effect::Settings]);
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub(super) enum Key {
     Discard,
     Listen,
     Prepare,
+    Deallocate,
+    Execute,
+    Explain,
+    All,
+    As,
     Load,
     Do,
     Call,
@@ -55,7 +60,8 @@ pub(super) enum Key {
     Public,
 }
 
-/// Names of functions that leave something behind, and of those that run a string as SQL.
+/// Names of functions that leave something behind, of those that run a string as SQL, and of what shows the names of prepared
+/// statements.
 const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"set_config", Effect::Settings),
     (b"set_limit", Effect::Settings),
@@ -76,6 +82,8 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"ts_rewrite", Effect::Procedural),
     (b"connectby", Effect::Procedural),
     (b"xpath_table", Effect::Procedural),
+    (b"pg_prepared_statement", Effect::Prepare),
+    (b"pg_prepared_statements", Effect::Prepare),
     (b"pg_backup_start", Effect::Procedural),
     (b"pg_start_backup", Effect::Procedural),
 ];
@@ -99,6 +107,11 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"listen", Key::Listen),
     (b"unlisten", Key::Listen),
     (b"prepare", Key::Prepare),
+    (b"deallocate", Key::Deallocate),
+    (b"execute", Key::Execute),
+    (b"explain", Key::Explain),
+    (b"all", Key::All),
+    (b"as", Key::As),
     (b"load", Key::Load),
     (b"do", Key::Do),
     (b"call", Key::Call),

@@ -22,6 +22,7 @@ mod observability;
 mod overlay;
 mod pins;
 mod pool;
+mod prepared;
 mod routing;
 mod shares;
 mod shutdown;

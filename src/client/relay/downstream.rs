@@ -2,13 +2,14 @@
 
 use tokio::time::Instant;
 
-use super::{Ending, Flow, Relay};
+use super::lending::Lending;
+use super::{Ending, Flow, HeldBack, Relay};
 use crate::client::reply;
 use crate::net::{Buffer, LARGE_BYTES};
 use crate::pool::CloseReason;
 use crate::protocol::frame::{HEADER_BYTES, Header, MAX_MESSAGE_BYTES};
-use crate::protocol::{Backend, body};
-use crate::session::Reply;
+use crate::protocol::{Backend, body, message};
+use crate::session::{Prepared, Reply};
 use crate::sql::Quoting;
 
 impl Relay<'_> {
@@ -37,10 +38,16 @@ impl Relay<'_> {
             let len = unread.len().min(header.total);
             // Most of what a server says: rows need no look.
             let tag = Backend(header.tag);
-            if len < header.total && !streams(tag) && header.total <= LARGE_BYTES {
+            let streams = streams(tag) && !(tag == Backend::ROW_DESCRIPTION && self.session.wants_whole_rows());
+            if len < header.total && !streams && header.total <= LARGE_BYTES {
                 break;
             }
-            let reply = self.session.on_server(tag, unread.get(HEADER_BYTES).copied());
+            let frame_body = unread.get(HEADER_BYTES..len).unwrap_or_default();
+            let reply = match &mut self.lending {
+                Lending::Leased(lease) => self.session.on_server(tag, frame_body, &mut lease.server().prepared),
+                // What it says unasked, behind the end of the lease.
+                _ => self.session.on_server(tag, frame_body, &mut Prepared::default()),
+            };
             if tag == Backend::ERROR {
                 let error = &unread[HEADER_BYTES..len];
                 self.server_said_farewell = is_farewell(error);
@@ -55,6 +62,13 @@ impl Relay<'_> {
             match reply {
                 Reply::Forward => down.pass(len),
                 Reply::Swallow => down.discard(len),
+                Reply::Reworded => {
+                    let (mut error, body) = (Vec::new(), self.session.take_reworded());
+                    message::frame(&mut error, tag.0, |out| out.extend_from_slice(&body));
+                    // Without room for more it says as much, if with another name.
+                    let len = if down.replace(len, &error) { error.len() } else { len };
+                    down.pass(len);
+                }
                 Reply::Broken => return Flow::Break(Ending::Told(reply::server_lost())),
                 Reply::PreludeFailed if self.server_said_farewell => {
                     down.pass(len);
@@ -80,6 +94,9 @@ impl Relay<'_> {
             && let Some(down) = self.down.take()
         {
             self.shared.buffers.give_back(down);
+        }
+        if self.held_back == HeldBack::ForAnswers {
+            return self.on_client_bytes(0);
         }
         Flow::Continue(())
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::{Ending, Flow, Relay};
+use super::{Ending, Flow, HeldBack, Relay};
 use crate::cancel::CancelPlace;
 use crate::client::reply;
 use crate::metrics::ClientState;
@@ -94,6 +94,14 @@ impl Relay<'_> {
     /// The wait is over.
     pub(super) fn on_lent(&mut self, lent: Lent) -> Flow {
         self.lending = Lending::Free;
+        self.on_brought(lent)?;
+        if self.held_back != HeldBack::No && !matches!(self.lending, Lending::Waiting(_)) {
+            return self.on_client_bytes(0);
+        }
+        Flow::Continue(())
+    }
+
+    fn on_brought(&mut self, lent: Lent) -> Flow {
         match lent {
             Ok(Brought::Fresh(lease)) => {
                 self.facts = self.member.pool.facts.snapshot();
@@ -153,11 +161,6 @@ impl Relay<'_> {
                 false => Sequences::Mixed,
             };
             cycles += server.dress.change_to(&self.dress, prelude);
-            if cycles == 0 && self.session.needs_blank_server() {
-                // An empty query ends the unnamed statement of whoever had the server before.
-                message::query(prelude, "");
-                cycles += 1;
-            }
             if cycles > 0 {
                 self.session.expect_prelude(cycles);
                 prelude.rotate_left(behind);
@@ -248,9 +251,11 @@ impl Relay<'_> {
         self.session.lease_ended();
         self.state.set(ClientState::Idle);
         self.key.place.rests();
-        if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
+        if let Lending::Leased(mut lease) = std::mem::replace(&mut self.lending, Lending::Free) {
             match (doubtful, same_code) {
                 (true, _) => lease.close(CloseReason::Doubtful),
+                // It knows names that the session has given.
+                _ if lease.server().prepared.has_own_names() => lease.close(CloseReason::Pinned),
                 (_, false) => lease.close(CloseReason::CodeChanged),
                 _ => lease.release(),
             }
@@ -288,6 +293,7 @@ impl Relay<'_> {
             Some(Statement::ResetRole) => self.dress.role = None,
             _ => return,
         }
+        self.session.set_settings(self.dress.fingerprint());
         // The server has done it already.
         if let Lending::Leased(lease) = &mut self.lending {
             lease.server().dress.clone_from(&self.dress);

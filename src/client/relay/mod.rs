@@ -86,6 +86,9 @@ pub(super) struct Relay<'a> {
     /// Whether they go to the server.
     up_forwards: bool,
 
+    /// The frame that is read next waits for something.
+    held_back: HeldBack,
+
     /// From the server: borrowed while something is in it.
     down: Option<Buffer>,
     /// Goes to the client after what is in `down`: what greenroom answers itself.
@@ -120,6 +123,16 @@ pub(super) struct Relay<'a> {
     ending: Pin<Box<WaitForCancellationFuture<'a>>>,
     times: Times,
     timer: Timer,
+}
+
+/// What a client's frame waits for before anything is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeldBack {
+    No,
+    /// A server: what becomes of it depends on what that one has prepared.
+    ForServer,
+    /// Answers that are on their way.
+    ForAnswers,
 }
 
 /// Which directions carry bulk.
@@ -164,6 +177,7 @@ impl<'a> Relay<'a> {
             ahead_sent: 0,
             up_left: 0,
             up_forwards: false,
+            held_back: HeldBack::No,
             down: None,
             own: Vec::new(),
             own_sent: 0,
@@ -186,6 +200,7 @@ impl<'a> Relay<'a> {
             shared,
         };
         relay.state.set(ClientState::Idle);
+        relay.session.set_settings(relay.dress.fingerprint());
         if relay.member.mode() == PoolMode::Session {
             relay.session.pin_for(PinReason::SessionMode);
         }

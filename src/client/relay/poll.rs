@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::Relay;
 use super::lending::{Lending, Lent};
+use super::{HeldBack, Relay};
 use crate::client::reply::Reply;
 use crate::net::{Buffer, Buffers, LARGE_BYTES, Stream};
 
@@ -183,7 +183,8 @@ impl Relay<'_> {
         if self.own.len() > MOST_OWN_BYTES || self.errand.is_some() {
             return Poll::Pending;
         }
-        if self.leaving || (waits && matches!(self.lending, Lending::Leased(_))) || (waits && full) {
+        let held_back = self.held_back != HeldBack::No;
+        if self.leaving || (waits && matches!(self.lending, Lending::Leased(_))) || ((waits || held_back) && full) {
             return Poll::Pending;
         }
         let read = ready!(poll_read(&mut self.client, cx, &mut self.up, &mut self.bulk.up, &self.shared.buffers));

@@ -1,7 +1,7 @@
 //! Frames of the client: what goes to the server, what is answered here, what is ignored.
 
 use super::lending::Lending;
-use super::{Ending, Flow, Relay};
+use super::{Ending, Flow, HeldBack, Relay};
 use crate::client::reply;
 use crate::metrics::ClientState;
 use crate::net::{Buffer, LARGE_BYTES};
@@ -10,9 +10,38 @@ use crate::protocol::{Frontend, message};
 use crate::session::Verdict;
 
 impl Relay<'_> {
-    /// Looks at every frame that is whole, or as much of one as there can be.
+    /// Looks at every frame that is whole, or as much of one as there can be, and asks for a server if one is needed.
     pub(super) fn on_client_bytes(&mut self, bytes: usize) -> Flow {
         let _ = bytes;
+        loop {
+            self.read_frames()?;
+            if self.errand.is_some() {
+                // What follows waits in the buffer.
+                return Flow::Continue(());
+            }
+            self.after_frames()?;
+            if self.has_bytes_for_server() || self.held_back == HeldBack::ForServer {
+                self.transaction_begins();
+                match &self.lending {
+                    Lending::Free => self.borrow()?,
+                    Lending::Leased(_) if self.pinned.is_none() => self.state.set(ClientState::Active),
+                    _ => {}
+                }
+            }
+            if !matches!(self.lending, Lending::Leased(_)) {
+                return Flow::Continue(());
+            }
+            if self.held_back != HeldBack::ForServer {
+                break;
+            }
+        }
+        self.note_pin();
+        Flow::Continue(())
+    }
+
+    /// Looks at the frames up to one that is not all there, or has to wait.
+    fn read_frames(&mut self) -> Flow {
+        self.held_back = HeldBack::No;
         while let Some(up) = &mut self.up {
             let unread = up.unread();
             if unread.is_empty() {
@@ -34,21 +63,45 @@ impl Relay<'_> {
                 Ok(None) => break,
                 Err(error) => return Flow::Break(Ending::Told(reply::protocol_violation(error.to_string()))),
             };
-            let (verdict, len) = if unread.len() >= header.total {
-                (self.session.on_client(&unread[..header.total]), header.total)
-            } else if must_be_whole(header) || unread.len() < beginning(header) {
+            let is_whole = unread.len() >= header.total;
+            if !is_whole && (must_be_whole(header) || unread.len() < beginning(header)) {
                 break;
-            } else {
-                self.up_left = header.total - unread.len();
-                (self.session.on_client_start(unread), unread.len())
+            }
+            let server = match &mut self.lending {
+                Lending::Leased(lease) => Some(&mut lease.server().prepared),
+                _ => None,
             };
-            self.up_forwards = matches!(verdict, Verdict::Forward | Verdict::ForwardAfterInjection);
-            self.obey(verdict, len)?;
-            if self.errand.is_some() {
-                // What follows waits in the buffer.
-                return Flow::Continue(());
+            let len = unread.len().min(header.total);
+            let verdict = match is_whole {
+                true => self.session.on_client(&unread[..len], server),
+                false => self.session.on_client_start(unread, server),
+            };
+            match verdict {
+                Verdict::AwaitServer => self.held_back = HeldBack::ForServer,
+                Verdict::AwaitAnswers => {
+                    // Perhaps to a question of ours, behind what stands before it.
+                    if self.session.has_splice() {
+                        self.ahead.extend_from_slice(up.outgoing());
+                        up.discard_outgoing();
+                        self.session.put_splice(&mut self.ahead);
+                    }
+                    self.held_back = HeldBack::ForAnswers;
+                }
+                _ => {
+                    self.up_left = header.total - len;
+                    self.up_forwards = matches!(verdict, Verdict::Forward | Verdict::Splice(_));
+                    self.obey(verdict, len)?;
+                }
+            }
+            if self.held_back != HeldBack::No || self.errand.is_some() {
+                break;
             }
         }
+        Flow::Continue(())
+    }
+
+    /// What follows from the texts that were read.
+    fn after_frames(&mut self) -> Flow {
         if let Some(statement) = self.session.take_database_change() {
             self.member.pool.leave_databases(&statement);
         }
@@ -60,15 +113,6 @@ impl Relay<'_> {
             self.shared.buffers.give_back(up);
         }
         self.metrics.queries.inc_by(self.session.take_queries().into());
-        if self.has_bytes_for_server() {
-            self.transaction_begins();
-            match &self.lending {
-                Lending::Free => return self.borrow(),
-                Lending::Leased(_) if self.pinned.is_none() => self.state.set(ClientState::Active),
-                _ => {}
-            }
-        }
-        self.note_pin();
         Flow::Continue(())
     }
 
@@ -81,20 +125,13 @@ impl Relay<'_> {
         let Some(up) = &mut self.up else { return Flow::Continue(()) };
         match verdict {
             Verdict::Forward => up.pass(len),
-            Verdict::ForwardAfterInjection => {
+            Verdict::Splice(skip) => {
                 // What stood before it goes out before it.
                 self.ahead.extend_from_slice(up.outgoing());
                 up.discard_outgoing();
-                self.session.injection(&mut self.ahead);
-                if let Some(up) = &mut self.up {
-                    up.pass(len);
-                }
-            }
-            Verdict::Rewrite => {
-                self.ahead.extend_from_slice(up.outgoing());
-                up.discard_outgoing();
-                up.discard(len);
-                self.session.rewritten(&mut self.ahead);
+                self.session.put_splice(&mut self.ahead);
+                up.discard(skip);
+                up.pass(len - skip);
             }
             Verdict::Database => return self.obey_database(len),
             Verdict::OnlySimpleQuery => {
@@ -103,6 +140,8 @@ impl Relay<'_> {
                 self.session.discard_to_sync();
             }
             Verdict::Ignore => up.discard(len),
+            // It stays where it is.
+            Verdict::AwaitServer | Verdict::AwaitAnswers => {}
             Verdict::AnswerReady => {
                 up.discard(len);
                 message::ready_for_query(&mut self.own, self.status);

@@ -1,0 +1,381 @@
+//! What becomes of the frames that name a prepared statement.
+//!
+//! On a server a statement has a name of ours and is shared by all who prepare the same; the client's name is replaced on
+//! the way. A Parse of the client's is always made: its errors and its meaning are PostgreSQL's. A server that lacks a
+//! client's statement is given it, and asked what its rows are before anything is executed: PostgreSQL holds a statement to
+//! the rows that it had when it was prepared, and so does a client.
+//!
+//! Where SQL itself could see the names (PREPARE, EXECUTE, pg_prepared_statements), the server takes on the client's own:
+//! it is the session's until its end.
+
+use std::sync::Arc;
+
+use super::asked::{Asked, Closing, Queue};
+use super::frames::Verdict;
+use super::pin::PinReason;
+use super::prepared::{self, Id, Key, Prepared};
+use super::statements::{self, Statement};
+use super::{Passing, Session};
+use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::message;
+use crate::protocol::tag::TxStatus;
+use crate::protocol::{Frontend, body};
+use crate::sql::{Effect, Effects, scan};
+
+/// What a server takes the client's names on for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// A simple query, which an error ahead of it must not reach.
+    OfQuery,
+    /// A message of a batch.
+    InBatch,
+}
+
+impl Session {
+    /// What a server has prepared under these settings and no others may be shared: a number for them.
+    pub fn set_settings(&mut self, fingerprint: u64) {
+        self.settings = fingerprint;
+    }
+
+    /// The client has no prepared statements any more.
+    pub fn forget_statements(&mut self) {
+        self.statements.forget();
+    }
+
+    /// A Parse that gives a name.
+    pub(super) fn on_named_parse(
+        &mut self,
+        frame: &[u8],
+        name: &[u8],
+        text: &[u8],
+        mut server: Option<&mut Prepared>,
+    ) -> Verdict {
+        let effects = scan(text, self.quoting);
+        self.leaves(effects);
+        let is_folded = statements::depends_on_when_it_is_parsed(text);
+        if is_folded || self.statements.bytes() + frame.len() > statements::MOST_BYTES {
+            self.pin_for(PinReason::PreparedStatement);
+        }
+        let mut ahead = self.make_ready(effects, server.as_deref_mut(), Ahead::InBatch);
+        let Some(server) = server else { return self.block(Asked::Bind) };
+        if self.must_wait() {
+            return Verdict::AwaitAnswers;
+        }
+        if self.pin == Some(PinReason::PreparedStatement) {
+            ahead = self.take_names_over(Some(server), Ahead::InBatch).or(ahead);
+        }
+        let body = frame.get(HEADER_BYTES + name.len() + 1..).unwrap_or_default();
+        let mut statement = Statement::new(body, effects);
+        if server.has_own_names() {
+            self.statements.parse(name, statement);
+            self.ask_of_batch(Asked::Prepare { id: None, ours: false });
+            return ahead.unwrap_or(Verdict::Forward);
+        }
+        if self.statements.get(name).is_some() {
+            return self.clash(name);
+        }
+        let id = self.prepare(server, &statement, false);
+        statement.id = Some(id);
+        self.statements.parse(name, statement);
+        self.batch_is_open = true;
+        Verdict::Splice(frame.len())
+    }
+
+    /// A Parse that gives a name, and is too large to be kept: only a server of the session's own has it.
+    pub(super) fn on_large_named_parse(&mut self, name: &[u8], rest: &[u8], server: Option<&mut Prepared>) -> Verdict {
+        self.pin_for(PinReason::PreparedStatement);
+        let ahead = self.take_names_over(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+        self.then(ahead, |session| {
+            session.passing = Some(Passing { is_named: true, ..session.passing(rest, false) });
+            session.statements.parse(name, Statement::new(b"", Effects::NONE));
+            session.ask_of_batch(Asked::Prepare { id: None, ours: false })
+        })
+    }
+
+    /// A Bind or Describe of a statement with this name, which begins there in the frame.
+    pub(super) fn on_use(
+        &mut self,
+        frame: &[u8],
+        at: usize,
+        name: &[u8],
+        asked: Asked,
+        mut server: Option<&mut Prepared>,
+    ) -> Verdict {
+        let effects = self.statements.get(name).map_or(Effects::NONE, |statement| statement.effects);
+        if asked == Asked::Bind {
+            self.executes(effects);
+        }
+        let ahead = self.make_ready(effects, server.as_deref_mut(), Ahead::InBatch);
+        let Some(server) = server else { return self.block(Asked::Bind) };
+        if self.must_wait() {
+            return Verdict::AwaitAnswers;
+        }
+        if server.has_own_names() {
+            self.ask_of_batch(asked);
+            return ahead.unwrap_or(Verdict::Forward);
+        }
+        let Some(statement) = self.statements.get(name) else {
+            let verdict = self.leave_alone(frame, at, name);
+            self.ask_of_batch(asked);
+            return verdict;
+        };
+        let key = Key { content: Arc::clone(&statement.content), settings: self.key_of_settings() };
+        let found = server.find(&key);
+        let is_told = !self.queue.asks_for_rows();
+        match found {
+            // One whose description failed can be compared with nothing.
+            Some(found) if found.rows == statement.rows || (is_told && statement.rows.is_none()) => {
+                self.looked_at = None;
+                self.statements.is_now(name, found);
+                self.put_other_name(frame, at, name, |out| prepared::put_name(out, found.id));
+                self.ask_of_batch(asked);
+                return Verdict::Splice(at + name.len() + 1);
+            }
+            Some(_) if !is_told => {}
+            Some(found) if self.looked_at == Some(found.id) => {
+                // Its tables have changed since the client prepared it, and PostgreSQL would say so.
+                self.looked_at = None;
+                self.put_other_name(frame, at, name, |out| out.extend_from_slice(STALE));
+                self.ask_of_batch(Asked::Stale);
+                return Verdict::Splice(at + name.len() + 1);
+            }
+            _ => {
+                let statement = statement.clone();
+                self.looked_at = Some(self.prepare(server, &statement, true));
+            }
+        }
+        // What its rows are is told before anything is executed.
+        message::frame(&mut self.splice, Frontend::FLUSH.0, |_| ());
+        self.batch_is_open = true;
+        Verdict::AwaitAnswers
+    }
+
+    /// A Close of a statement with this name. The server has none that is called so, and says that it is closed.
+    pub(super) fn on_named_close(&mut self, frame: &[u8], name: &[u8], server: Option<&mut Prepared>) -> Verdict {
+        let Some(server) = server else { return self.block(Asked::Bind) };
+        if self.must_wait() {
+            return Verdict::AwaitAnswers;
+        }
+        let closing = if self.statements.close(name) { Closing::Named } else { Closing::Other };
+        let verdict = match server.has_own_names() {
+            true => Verdict::Forward,
+            false => self.leave_alone(frame, HEADER_BYTES + 1, name),
+        };
+        self.ask_of_batch(Asked::Close(closing));
+        verdict
+    }
+
+    /// Makes the server ready for a text with such effects. `None` if nothing has to go ahead for it.
+    ///
+    /// Literals become values when a statement is parsed, under the settings of that time: before a text can change them,
+    /// the server has each of the client's statements for itself.
+    pub(super) fn make_ready(
+        &mut self,
+        effects: Effects,
+        server: Option<&mut Prepared>,
+        ahead: Ahead,
+    ) -> Option<Verdict> {
+        let changes = [Effect::Settings, Effect::Procedural, Effect::Unreadable];
+        let changes_settings = changes.into_iter().any(|effect| effects.contains(effect));
+        if effects.contains(Effect::Prepare) || (changes_settings && !self.statements.is_empty()) {
+            return self.take_names_over(server, ahead);
+        }
+        None
+    }
+
+    /// The server takes the client's own names on, if it has not done so. `None` if nothing has to go ahead for it.
+    pub(super) fn take_names_over(&mut self, server: Option<&mut Prepared>, ahead: Ahead) -> Option<Verdict> {
+        let Some(server) = server else { return Some(self.block_for(ahead)) };
+        if server.has_own_names() {
+            return None;
+        }
+        if self.must_wait() {
+            return Some(Verdict::AwaitAnswers);
+        }
+        // A Sync of ours must not end a batch of the client's, nor what PostgreSQL ignores after an error in one.
+        let in_batch_of_its_own = ahead == Ahead::OfQuery && self.is_settled();
+        let is_failed = self.status == TxStatus::Failed;
+        let Self { splice, queue, statements, clashed, .. } = self;
+        let end = |splice: &mut Vec<u8>, queue: &mut Queue| {
+            if in_batch_of_its_own {
+                message::frame(splice, Frontend::SYNC.0, |_| ());
+                queue.push(Asked::Sync { ours: true });
+            }
+        };
+        let mut close = |id| {
+            close_statement(splice, |out| prepared::put_name(out, id));
+            queue.push(Asked::Close(Closing::Ours(Some(id))));
+        };
+        if is_failed {
+            // Nothing can be prepared now, nor executed by its name; but what is behind a ROLLBACK could see a stranger's.
+            let is_own = |key: &Key| statements.iter().any(|(_, own)| own.content.body() == key.content.body());
+            server.keep_only(is_own, close);
+        } else {
+            server.keep_own_names(&mut close);
+        }
+        for name in clashed {
+            close_statement(splice, |out| out.extend_from_slice(name));
+            queue.push(Asked::Close(Closing::Ours(None)));
+        }
+        if !splice.is_empty() {
+            end(splice, queue);
+        }
+        for (name, statement) in statements.iter().filter(|_| !is_failed) {
+            put_parse(splice, |out| out.extend_from_slice(name), statement);
+            queue.push(Asked::Prepare { id: None, ours: true });
+            end(splice, queue);
+        }
+        (!splice.is_empty()).then_some(Verdict::Splice(0))
+    }
+
+    /// The frame is shown again when there is a server; if there will be none, this is what has failed.
+    fn block(&mut self, asked: Asked) -> Verdict {
+        self.blocked = Some(asked);
+        Verdict::AwaitServer
+    }
+
+    /// Whether it cannot be told yet which statements the client has, or what the server calls them: what was asked about
+    /// them in an earlier batch may not have been done.
+    fn must_wait(&self) -> bool {
+        self.queue.has_ended_one() && (self.statements.are_changing() || self.queue.changes_server())
+    }
+
+    /// The same, for what is about to be asked.
+    fn block_for(&mut self, ahead: Ahead) -> Verdict {
+        self.block(match ahead {
+            Ahead::OfQuery => Asked::Query { deallocates: false },
+            Ahead::InBatch => Asked::Bind,
+        })
+    }
+
+    /// Prepares the statement, for the client itself or for a use of it, and asks what its rows are. What has to be closed
+    /// for it is closed before.
+    fn prepare(&mut self, server: &mut Prepared, statement: &Statement, ours: bool) -> Id {
+        let key = Key { content: Arc::clone(&statement.content), settings: self.key_of_settings() };
+        let Self { splice, queue, .. } = self;
+        let id = server.insert(key, |id| {
+            close_statement(splice, |out| prepared::put_name(out, id));
+            queue.push(Asked::Close(Closing::Ours(Some(id))));
+        });
+        put_parse(splice, |out| prepared::put_name(out, id), statement);
+        queue.push(Asked::Prepare { id: Some(id), ours });
+        message::frame(splice, Frontend::DESCRIBE.0, |out| {
+            out.push(b'S');
+            prepared::put_name(out, id);
+            out.push(0);
+        });
+        queue.push(Asked::Rows(id));
+        id
+    }
+
+    /// The beginning of the frame, with another name in the place of the one that begins there.
+    fn put_other_name(&mut self, frame: &[u8], at: usize, name: &[u8], other: impl FnOnce(&mut Vec<u8>)) {
+        let rest = frame_len(frame) - (at + name.len() + 1);
+        message::beginning(&mut self.splice, frame[0], rest, |out| {
+            out.extend_from_slice(&frame[HEADER_BYTES..at]);
+            other(out);
+            out.push(0);
+        });
+    }
+
+    /// What may mean a temporary table is nobody else's.
+    fn key_of_settings(&self) -> u64 {
+        let temporary = self.pin == Some(PinReason::Statement(Effect::Temporary))
+            || self.is_pinned_for_more
+            || self.effects.contains(Effect::Temporary);
+        if temporary { self.settings ^ self.nonce } else { self.settings }
+    }
+
+    /// A Parse whose name is taken: PostgreSQL itself has to say so, and its server needs that name for it.
+    fn clash(&mut self, name: &[u8]) -> Verdict {
+        close_statement(&mut self.splice, |out| out.extend_from_slice(name));
+        self.queue.push(Asked::Close(Closing::Ours(None)));
+        message::frame(&mut self.splice, Frontend::PARSE.0, |out| {
+            message::put_str(out, name);
+            out.extend_from_slice(&[0, 0, 0]);
+        });
+        self.queue.push(Asked::Prepare { id: None, ours: true });
+        self.ask_of_batch(Asked::Clash);
+        self.clashed.push(name.into());
+        // Nobody else is to find it.
+        self.doubtful = true;
+        Verdict::Splice(0)
+    }
+
+    /// A name that the client has not given to anything goes to the server as it is, which knows none like it.
+    fn leave_alone(&mut self, frame: &[u8], at: usize, name: &[u8]) -> Verdict {
+        if self.clashed.iter().any(|clashed| **clashed == *name) {
+            close_statement(&mut self.splice, |out| out.extend_from_slice(name));
+            self.queue.push(Asked::Close(Closing::Ours(None)));
+            return Verdict::Splice(0);
+        }
+        if !name.starts_with(prepared::PREFIX) {
+            return Verdict::Forward;
+        }
+        // Or it would be one of ours.
+        self.put_other_name(frame, at, name, |out| {
+            out.extend_from_slice(name);
+            out.push(b'?');
+        });
+        Verdict::Splice(at + name.len() + 1)
+    }
+
+    /// What the client is told instead of an error that is about a name of ours.
+    pub(super) fn reword(&mut self, failed: Option<Asked>, error: &[u8]) -> Option<Vec<u8>> {
+        let fields = |put: &mut dyn FnMut(u8, &[u8])| {
+            let mut rest = error;
+            while let Some((code, value)) = rest.split_first().filter(|(code, _)| **code != 0) {
+                let (value, behind) = body::cstr(value)?;
+                put(*code, value);
+                rest = behind;
+            }
+            Some(())
+        };
+        let mut reworded = Vec::with_capacity(error.len() + 64);
+        let name = prepared::id_in(body::error_field(error, b'M')?).and_then(|id| self.statements.name_of(id));
+        fields(&mut |code, value| {
+            reworded.push(code);
+            match (failed, code, name) {
+                (Some(Asked::Stale), b'C', _) => reworded.extend_from_slice(b"0A000"),
+                (Some(Asked::Stale), b'M', _) => reworded.extend_from_slice(b"cached plan must not change result type"),
+                (_, b'M', Some(name)) => {
+                    let at = memchr::memmem::find(value, prepared::PREFIX).unwrap_or(0);
+                    reworded.extend_from_slice(&value[..at]);
+                    reworded.extend_from_slice(name);
+                    reworded.extend_from_slice(&value[at + prepared::NAME_BYTES..]);
+                }
+                _ => reworded.extend_from_slice(value),
+            }
+            reworded.push(0);
+        })?;
+        reworded.push(0);
+        Some(reworded)
+    }
+}
+
+/// A name that no statement has.
+const STALE: &[u8] = b"greenroom:stale";
+
+/// Appends a Close of a prepared statement.
+pub(super) fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
+    message::frame(out, Frontend::CLOSE.0, |out| {
+        out.push(b'S');
+        name(out);
+        out.push(0);
+    });
+}
+
+/// Appends a Parse of the statement.
+fn put_parse(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>), statement: &Statement) {
+    message::frame(out, Frontend::PARSE.0, |out| {
+        name(out);
+        out.push(0);
+        out.extend_from_slice(statement.content.body());
+    });
+}
+
+/// How long the whole frame is, by its own word.
+fn frame_len(frame: &[u8]) -> usize {
+    let length = frame[1..].first_chunk::<4>().map_or(0, |length| u32::from_be_bytes(*length));
+    length as usize + 1
+}
