@@ -144,6 +144,9 @@ pub struct ServerLimits {
     pub reserved: u32,
     /// The most connections that are opened at the same time.
     pub parallel_connects: u32,
+    /// For how many times as long as a connect usually takes somebody waits for whom none is opened, because he is likely to
+    /// be lent another server sooner. 0 opens one for each who waits, as tarn does (docs/adr/0007).
+    pub patience: u32,
 }
 
 impl ServerLimits {
@@ -153,10 +156,12 @@ impl ServerLimits {
     pub const RESERVED: u32 = 2;
     /// `maxParallelConnects`, when it is not configured.
     pub const PARALLEL_CONNECTS: u32 = 4;
+    /// The patience, which is no setting.
+    pub const PATIENCE: u32 = 2;
 
     /// Limits of which never more than a quarter is reserved.
     pub fn new(ceiling: u32, reserved: u32, parallel_connects: u32) -> Self {
-        Self { ceiling, reserved: reserved.min(ceiling / 4), parallel_connects }
+        Self { ceiling, reserved: reserved.min(ceiling / 4), parallel_connects, patience: Self::PATIENCE }
     }
 }
 

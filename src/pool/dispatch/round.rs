@@ -155,7 +155,7 @@ impl<I: Idle, T> Core<I, T> {
 
     /// How long somebody who was likely to be served sooner waits before a server is opened for him all the same.
     fn patience(&self) -> Duration {
-        Duration::from_secs_f64(2.0 * self.connecting)
+        Duration::from_secs_f64(f64::from(self.limits.patience) * self.connecting)
     }
 
     /// Takes the server out that has been idle for longest, in whatever pool.

@@ -82,7 +82,8 @@ enum Next {
 fn run(loads: &[Load], servers: u32, reserved: u32, time: Duration) -> Vec<Got> {
     let epoch = Instant::now();
     let idlers = Idlers::default();
-    let mut core = Core::new(ServerLimits { ceiling: servers, reserved, parallel_connects: servers }, epoch);
+    let limits = ServerLimits { ceiling: servers, reserved, parallel_connects: servers, ..ServerLimits::default() };
+    let mut core = Core::new(limits, epoch);
     let pool = core.add_pool(idlers.clone(), &PoolLimits::default());
     for (index, load) in loads.iter().enumerate() {
         let limits = PoolLimits { max: load.max, ..PoolLimits::default() };
@@ -208,7 +209,7 @@ fn who_comes_back_has_no_claim_to_what_it_did_not_use() {
 fn who_was_lent_a_server_while_nobody_waited_has_no_claim_to_what_it_did_not_use() {
     let epoch = Instant::now();
     let (idlers, limits) = (Idlers(Rc::new(RefCell::new(2))), PoolLimits::default());
-    let mut core: Core<_, ()> = Core::new(ServerLimits { ceiling: 2, reserved: 0, parallel_connects: 2 }, epoch);
+    let mut core: Core<_, ()> = Core::new(ServerLimits::new(2, 0, 2), epoch);
     core.used = 2;
     let pool = core.add_pool(idlers.clone(), &limits);
     let [old, late] = ["old", "late"].map(|id| core.join(pool, &PluginId(id.into()), &limits, 1));
