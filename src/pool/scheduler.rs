@@ -17,6 +17,7 @@ use super::dispatch::{self, Answer, Close, Core, Grant as Given, Idle, Refusal};
 use super::entry::Entry;
 use super::error::{AcquireError, OpenError, Usage};
 use super::loan::{Grant, Loan};
+use super::reaper;
 use super::reason::CloseReason;
 use super::slot::{Opening, Seat, Slot};
 use super::store::{Borrowed, Shell, Store};
@@ -79,9 +80,7 @@ impl Scheduler {
         ];
         named.into_iter().for_each(|(name, value)| metrics.limit(name, value));
         let core = Mutex::new(Core::new(limits, Instant::now()));
-        let scheduler = Arc::new(Self { core, ended: Notify::new(), metrics, stop });
-        super::reaper::start(&scheduler);
-        scheduler
+        Arc::new(Self { core, ended: Notify::new(), metrics, stop })
     }
 
     /// A pool more; returns its place.
@@ -157,7 +156,11 @@ impl Scheduler {
     }
 
     pub(super) fn slot_came_back(self: &Arc<Self>) {
-        self.decide(|core, now| core.connection_ended(now));
+        let full_for = self.decide(|core, now| {
+            core.connection_ended(now);
+            core.take_full_for(now)
+        });
+        self.metrics.at_ceiling.inc_by(full_for.as_secs_f64());
         self.ended.notify_waiters();
     }
 
@@ -177,6 +180,7 @@ impl Scheduler {
 
     /// Who holds what, for somebody who waited in vain.
     pub(super) fn usage(&self, plugin: usize) -> Usage {
+        reaper::start(self);
         self.core.lock().usage(plugin, Instant::now())
     }
 
@@ -201,6 +205,16 @@ impl Scheduler {
             } else if entry.expires <= now {
                 Some(CloseReason::Lifetime)
             } else {
+    /// Something is open that will be idle: whether nobody looks at idle servers yet, and the caller is to begin.
+    pub(super) fn reaping_begins(&self) -> bool {
+        self.core.lock().reaping_begins()
+    }
+
+    /// Whether whoever looks at idle servers may stop.
+    pub(super) fn reaping_ends(&self) -> bool {
+        self.core.lock().reaping_ends()
+    }
+
                 let idle_for = now.duration_since(entry.idle_since);
                 (total > state.limits.min && idle_for >= state.limits.idle_timeout).then_some(CloseReason::Idle)
             }
@@ -230,7 +244,7 @@ impl Scheduler {
         }
     }
 
-    /// Closes every idle server for which there is a reason, asked with how many its pool has, used ones included.
+    /// Closes every idle server for which there is a reason, asked with how many its pool has open, lent ones included.
     fn close_idle(
         self: &Arc<Self>,
         reason: impl Fn(&Pool, &dispatch::PoolState<Servers>, &mut Entry, u32) -> Option<CloseReason>,
@@ -239,7 +253,7 @@ impl Scheduler {
         self.decide(|core, _| {
             for (_, state) in core.pools() {
                 let Some(pool) = state.idle.pool.upgrade() else { continue };
-                let mut total = state.leased + state.opening + state.idle.store.len();
+                let mut total = state.leased + state.idle.store.len();
                 let mut reasons = Vec::new();
                 let out = state.idle.store.take_out(|entry| {
                     let reason = reason(&pool, state, entry, total);
@@ -362,6 +376,7 @@ impl Scheduler {
                 core.opened(index, now - began);
                 None
             }
+        let is_open = matches!(opened, Ok(Shell(Some(_))));
             Err(error) => core.open_failed(index, Arc::new(error), now),
         });
         if let Some(answer) = told {
@@ -377,6 +392,9 @@ struct Closer {
 }
 
 fn closes(core: &Core<Servers, oneshot::Sender<Granted>>, work: &Work) -> Vec<Closer> {
+        if is_open {
+            reaper::start(&self);
+        }
     let pool = |index: usize| core.pool(index).idle.pool.clone();
     work.close.iter().map(|close| Closer { pool: pool(close.pool), heir: close.for_pool.map(pool) }).collect()
 }

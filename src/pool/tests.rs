@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Pools;
@@ -12,22 +12,24 @@ use super::loan::Grant;
 use super::scheduler::{Granted, Scheduler};
 use super::store::Store;
 use crate::config::{Config, PoolLimits, ServerLimits};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ServerMetrics};
 use crate::route::{PluginId, RouteTable};
 use crate::secret::Secrets;
 
 /// A scheduler with one pool.
 struct House {
     scheduler: Arc<Scheduler>,
+    metrics: Arc<ServerMetrics>,
     pool: usize,
 }
 
 impl House {
     fn new(ceiling: u32) -> Self {
         let limits = ServerLimits::new(ceiling, 0, ceiling);
-        let scheduler = Scheduler::new(limits, Metrics::new(1).server("db:5432"), CancellationToken::new());
+        let metrics = Metrics::new(1).server("db:5432");
+        let scheduler = Scheduler::new(limits, Arc::clone(&metrics), CancellationToken::new());
         let pool = scheduler.add_pool(Arc::new(Store::new(Weak::new())), Weak::new(), &PoolLimits::default());
-        Self { scheduler, pool }
+        Self { scheduler, metrics, pool }
     }
 
     fn plugin(&self, id: &str, max: u32) -> usize {
@@ -155,6 +157,19 @@ async fn a_lock_that_is_never_given_back_counts_for_its_time_only() {
     drop(holder);
     let turn = served(&mut crowd);
     assert!(turn.len() == 1 && got(&mut late).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_at_the_ceiling_is_counted_though_no_server_is_ever_idle() {
+    let house = House::new(1);
+    let mut catalog = house.wait(house.plugin("catalog", 10));
+    let Some(Grant::Room(slot, _seat, opening)) = got(&mut catalog) else { panic!("there is room") };
+    sleep(Duration::from_secs(5)).await;
+    drop(opening);
+    sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(house.metrics.at_ceiling.get(), 7.0, "looked at every second since it is open");
+    drop(slot);
+    assert_eq!(house.metrics.at_ceiling.get(), 7.5);
 }
 
 #[tokio::test]

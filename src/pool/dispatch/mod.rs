@@ -5,10 +5,12 @@
 //!
 //! - `plugin`: a plugin's queue and its share.
 //! - `pool`: what is known of a pool of servers.
+//! - `reaping`: when idle servers are looked at.
 //! - `round`: one round of decisions.
 
 mod plugin;
 mod pool;
+mod reaping;
 mod round;
 
 use std::collections::HashMap;
@@ -129,6 +131,8 @@ pub(super) struct Core<I, T> {
     full_for: Duration,
     round: Round,
     closed: bool,
+    /// Somebody looks at the idle servers.
+    reaping: bool,
 }
 
 impl<I: Idle, T> Core<I, T> {
@@ -157,6 +161,7 @@ impl<I: Idle, T> Core<I, T> {
             round: Round::default(),
             closed: false,
         }
+            reaping: false,
     }
 
     /// A pool more; its place.
