@@ -88,7 +88,7 @@ impl Member {
             member.metrics.acquire_seconds.observe(began.elapsed().as_secs_f64());
             result.unwrap_or_else(|_| {
                 member.metrics.acquire_timeouts.inc();
-                Err(member.timed_out())
+                Err(member.timed_out(began))
             })
         }))
     }
@@ -127,12 +127,12 @@ impl Member {
         receive.await.unwrap_or(Err(AcquireError::Closed))
     }
 
-    fn timed_out(&self) -> AcquireError {
+    fn timed_out(&self, began: Instant) -> AcquireError {
         AcquireError::TimedOut {
             plugin: self.plugin.clone(),
             waited: self.limits.acquire_timeout,
             usage: self.pool.scheduler.usage(self.plugin_index),
-            source: self.pool.scheduler.failure(self.pool.index),
+            source: self.pool.scheduler.failure_since(self.pool.index, began),
         }
     }
 }

@@ -184,9 +184,9 @@ impl Scheduler {
         self.core.lock().usage(plugin, Instant::now())
     }
 
-    /// The last failure to connect to the pool since a connect worked.
-    pub(super) fn failure(&self, pool: usize) -> Option<Arc<OpenError>> {
-        self.core.lock().pool(pool).failure.clone()
+    /// The last failure to connect to the pool since then, and since a connect worked.
+    pub(super) fn failure_since(&self, pool: usize, then: Instant) -> Option<Arc<OpenError>> {
+        self.core.lock().pool(pool).failure_since(then)
     }
 
     /// The shortest of the pools' reap intervals.

@@ -120,6 +120,8 @@ pub(super) struct Core<I, T> {
     epoch: Instant,
     /// How many of migrations have overtaken others since one of those was served.
     in_a_row: u32,
+    /// The pool that somebody has come to since the last decisions.
+    came: Option<usize>,
     /// [`Self::decide`] will be asked again at this time.
     retry_armed: Option<Instant>,
     /// PostgreSQL is full or starting: no connection is tried before this.
@@ -153,6 +155,7 @@ impl<I: Idle, T> Core<I, T> {
             connecting: FIRST_GUESS,
             epoch: now,
             in_a_row: 0,
+            came: None,
             retry_armed: None,
             refused_until: None,
             pause: Duration::ZERO,
@@ -230,6 +233,7 @@ impl<I: Idle, T> Core<I, T> {
         self.waiting += 1;
         let (floor, t) = (self.floor, self.seconds(now));
         self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
+        self.came = (!private).then_some(pool);
         id
     }
 
@@ -368,7 +372,9 @@ impl<I: Idle, T> Core<I, T> {
         }
         // Its vectors are kept from round to round.
         let mut round = std::mem::take(&mut self.round);
-        round.begin(&self.pools, self.plugins.len(), self.closing);
+        let came = self.came.take();
+        self.pools.iter_mut().for_each(|pool| pool.end_pauses(now));
+        round.begin(&self.pools, self.plugins.len(), self.closing, came);
         while let Some(plugin) = self.next_plugin(&round, now) {
             let at = round.looked_at[plugin];
             if let Some(grant) = self.grant(plugin, at) {
@@ -397,10 +403,14 @@ impl<I: Idle, T> Core<I, T> {
         self.round = round;
         self.note_fullness(now);
         let armed = self.retry_armed.filter(|armed| *armed > now);
+                Promise::HeldBack => round.promised[plugin] += 1,
         match work.retry {
             Some(at) if armed.is_some_and(|armed| armed <= at) => work.retry = None,
             Some(at) => self.retry_armed = Some(at),
             None => {}
+        }
+        for (pool, held_back) in self.pools.iter_mut().zip(&round.held_back) {
+            pool.held_back = *held_back;
         }
         work
     }

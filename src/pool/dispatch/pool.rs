@@ -1,5 +1,6 @@
 //! One pool of servers, as far as decisions need it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -35,15 +36,17 @@ pub(in crate::pool) struct PoolState<I> {
     pub(in crate::pool) opening: u32,
     /// Lent out now.
     pub(in crate::pool) leased: u32,
-    /// After a failed connect none is tried before this.
-    pub(super) retry_at: Option<Instant>,
-    /// The last failure since a connect worked, for waiters that are not told at once.
-    pub(in crate::pool) failure: Option<Arc<OpenError>>,
+    /// When the pause after each failed connect ends.
+    retries: VecDeque<Instant>,
+    /// So many connections that somebody waits for are not tried before the next pause ends; never more than there are pauses.
+    pub(super) held_back: u32,
+    /// The last failure since a connect worked, and when it was, for waiters that are not told at once.
+    failure: Option<(Instant, Arc<OpenError>)>,
 }
 
 impl<I> PoolState<I> {
     pub(super) fn new(idle: I, limits: PoolLimits) -> Self {
-        Self { idle, limits, opening: 0, leased: 0, retry_at: None, failure: None }
+        Self { idle, limits, opening: 0, leased: 0, retries: VecDeque::new(), held_back: 0, failure: None }
     }
 
     /// A shared pool keeps the largest floor and the longest times of those who borrow from it, and is looked at and tried
@@ -61,14 +64,32 @@ impl<I> PoolState<I> {
     }
 
     pub(super) fn connect_worked(&mut self) {
-        self.retry_at = None;
         self.failure = None;
     }
 
     /// Whether the first waiter is to be told at once.
     pub(super) fn connect_failed(&mut self, error: Arc<OpenError>, now: Instant) -> bool {
-        self.retry_at = Some(now + self.limits.create_retry_interval);
-        self.failure = Some(error);
+        self.retries.push_back(now + self.limits.create_retry_interval);
+        self.held_back += 1;
+        self.failure = Some((now, error));
         self.limits.propagate_create_error
+    }
+
+    /// The last failure since then, and since a connect worked.
+    pub(in crate::pool) fn failure_since(&self, then: Instant) -> Option<Arc<OpenError>> {
+        self.failure.as_ref().filter(|(at, _)| *at >= then).map(|(_, error)| Arc::clone(error))
+    }
+
+    /// Each pause that is over lets one connection be tried.
+    pub(super) fn end_pauses(&mut self, now: Instant) {
+        while self.retries.front().is_some_and(|at| *at <= now) {
+            self.retries.pop_front();
+            self.held_back = self.held_back.saturating_sub(1);
+        }
+    }
+
+    /// Until when one more connection is held back besides so many others.
+    pub(super) fn holds_back(&self, others: u32) -> Option<Instant> {
+        self.retries.front().copied().filter(|_| others < self.held_back)
     }
 }

@@ -14,6 +14,10 @@ pub(super) struct Round {
     pub(super) opening: Vec<u32>,
     /// By pool: how many wait for an idle server of it and have been looked at.
     pub(super) ahead: Vec<u32>,
+    /// By pool: connections that are not tried before a pause ends.
+    pub(super) held_back: Vec<u32>,
+    /// The pool that somebody has just come to: for him one is tried at once, whatever failed before.
+    pub(super) came: Option<usize>,
     /// By plugin: what it has been promised.
     pub(super) promised: Vec<u32>,
     pub(super) all_promised: u32,
@@ -25,13 +29,15 @@ pub(super) struct Round {
 
 impl Round {
     /// Nobody has been looked at yet.
-    pub(super) fn begin<I>(&mut self, pools: &[PoolState<I>], plugins: usize, closing: u32) {
+    pub(super) fn begin<I>(&mut self, pools: &[PoolState<I>], plugins: usize, closing: u32, came: Option<usize>) {
         self.opening.clear();
         self.opening.extend(pools.iter().map(|pool| pool.opening));
-        for counts in [(&mut self.ahead, pools.len()), (&mut self.promised, plugins)] {
-            counts.0.clear();
-            counts.0.resize(counts.1, 0);
+        let by_pool = [&mut self.ahead, &mut self.held_back].map(|counts| (counts, pools.len()));
+        for (counts, len) in by_pool.into_iter().chain([(&mut self.promised, plugins)]) {
+            counts.clear();
+            counts.resize(len, 0);
         }
+        self.came = came;
         self.looked_at.clear();
         self.looked_at.resize(plugins, 0);
         (self.all_promised, self.closing) = (0, closing);
@@ -43,6 +49,8 @@ impl Round {
 pub(super) enum Promise {
     /// Something is on its way.
     Made,
+    /// A connection, when the pause after one that failed is over.
+    HeldBack,
     /// Nothing for this pool now.
     Later,
     /// Nothing for anybody.
@@ -120,7 +128,14 @@ impl<I: Idle, T> Core<I, T> {
             }
             let patience = self.is_served_sooner(pool, round.ahead[pool]).then(|| since + self.patience());
             round.ahead[pool] += 1;
-            let pauses = [self.pools[pool].retry_at, self.refused_until, patience];
+            if let Some(at) = self.pools[pool].holds_back(round.held_back[pool])
+                && round.came.take_if(|came| *came == pool).is_none()
+            {
+                round.held_back[pool] += 1;
+                work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
+                return Promise::HeldBack;
+            }
+            let pauses = [self.refused_until, patience];
             if let Some(at) = pauses.into_iter().flatten().filter(|at| *at > now).max() {
                 work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
                 return Promise::Later;
