@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::AcquireError;
 use super::lease::Lease;
 use super::loan::Grant;
 use super::reason::CloseReason;
-use super::scheduler::Scheduler;
+use super::scheduler::Granted;
 use super::{Member, Parameters, opening};
 use crate::config::PoolMode;
 use crate::metrics::GaugeGuard;
@@ -95,21 +96,22 @@ impl Member {
 
     async fn granted(&self, kind: Kind) -> Lent {
         match kind {
-            Kind::Shared => loop {
-                let mut lease = match self.queue(false).await? {
-                    Grant::Shared(loan) => {
-                        let (borrowed, seat) = loan.arrived();
-                        Lease::shared(self, borrowed, seat)
+            Kind::Shared => {
+                let mut place = Place::last(self, false);
+                loop {
+                    let Grant::Shared(loan) = place.turn().await? else {
+                        unreachable!("a shared server was asked for");
+                    };
+                    let (borrowed, seat) = loan.arrived();
+                    let mut lease = Lease::shared(self, borrowed, seat);
+                    if lease.is_alive() {
+                        return Ok((lease, None));
                     }
-                    Grant::Room(..) => unreachable!("a shared server was asked for"),
-                };
-                if lease.is_alive() {
-                    return Ok((lease, None));
+                    place.back_to_the_front(lease);
                 }
-                lease.close(CloseReason::ServerEnded);
-            },
+            }
             Kind::Private { startup, dress } => {
-                let Grant::Room(slot, seat, under_way) = self.queue(true).await? else {
+                let Grant::Room(slot, seat, under_way) = Place::last(self, true).turn().await? else {
                     unreachable!("room was asked for");
                 };
                 let opened = opening::private(&self.pool, &self.limits, &startup, dress, slot).await;
@@ -118,13 +120,6 @@ impl Member {
                 Ok((Lease::private(self, entry, seat), Some(parameters)))
             }
         }
-    }
-
-    async fn queue(&self, private: bool) -> Result<Grant, AcquireError> {
-        let scheduler = &self.pool.scheduler;
-        let (id, receive) = scheduler.wait(self.pool.index, self.plugin_index, private);
-        let _place = Place { scheduler, plugin: self.plugin_index, id };
-        receive.await.unwrap_or(Err(AcquireError::Closed))
     }
 
     fn timed_out(&self, began: Instant) -> AcquireError {
@@ -139,13 +134,35 @@ impl Member {
 
 /// A place in the queue, left when dropped.
 struct Place<'a> {
-    scheduler: &'a Arc<Scheduler>,
-    plugin: usize,
+    member: &'a Member,
     id: u64,
+    since: Instant,
+    answer: oneshot::Receiver<Granted>,
+}
+
+impl<'a> Place<'a> {
+    /// Behind all others of the plugin.
+    fn last(member: &'a Member, private: bool) -> Self {
+        let since = Instant::now();
+        let (id, answer) = member.pool.scheduler.wait(member.pool.index, member.plugin_index, private);
+        Self { member, id, since, answer }
+    }
+
+    /// Waits to be served.
+    async fn turn(&mut self) -> Granted {
+        (&mut self.answer).await.unwrap_or(Err(AcquireError::Closed))
+    }
+
+    /// The server that it was lent is dead: it is the next one again, also for what that one sets free.
+    fn back_to_the_front(&mut self, dead: Lease) {
+        let Member { pool, plugin_index, .. } = self.member;
+        self.answer = pool.scheduler.wait_again(pool.index, *plugin_index, self.id, self.since);
+        dead.close(CloseReason::ServerEnded);
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.scheduler.leave(self.plugin, self.id);
+        self.member.pool.scheduler.leave(self.member.plugin_index, self.id);
     }
 }

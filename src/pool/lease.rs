@@ -117,15 +117,15 @@ impl Lease {
     }
 
     fn end(&mut self, reason: CloseReason) {
-        match self.held.take() {
-            Some(Held::Shared(mut borrowed)) => {
+        match (self.held.take(), self.seat.take()) {
+            (Some(Held::Shared(mut borrowed)), Some(seat)) => {
                 if let Some(entry) = borrowed.0.take() {
                     entry.close(&self.pool, reason);
                 }
-                self.pool.scheduler.leased_server_left(self.pool.index, borrowed);
+                self.pool.scheduler.leased_server_left(self.pool.index, borrowed, seat);
             }
-            Some(Held::Private(entry)) => entry.close(&self.pool, reason),
-            None => {}
+            (Some(Held::Private(entry)), _) => entry.close(&self.pool, reason),
+            _ => {}
         }
     }
 }

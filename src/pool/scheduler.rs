@@ -117,6 +117,14 @@ impl Scheduler {
         (id, receive)
     }
 
+    /// Joins the queue again, with the number that it had and before all who came after it. The dead server that it was lent
+    /// is closed next: nothing follows before that.
+    pub(super) fn wait_again(&self, pool: usize, plugin: usize, id: u64, since: Instant) -> oneshot::Receiver<Granted> {
+        let (give, receive) = oneshot::channel();
+        self.core.lock().arrive_again(pool, plugin, id, since, give);
+        receive
+    }
+
     /// Leaves the queue, if still in it.
     pub(super) fn leave(self: &Arc<Self>, plugin: usize, id: u64) {
         self.decide(|core, _| core.leave(plugin, id));
@@ -148,10 +156,12 @@ impl Scheduler {
     }
 
     /// A leased server of the pool is being closed; the empty shell leaves the store.
-    pub(super) fn leased_server_left(self: &Arc<Self>, pool: usize, shell: Borrowed) {
-        self.decide(|core, _| {
+    pub(super) fn leased_server_left(self: &Arc<Self>, pool: usize, shell: Borrowed, seat: Seat) {
+        self.decide(|core, now| {
             drop(shell);
+            let (plugin, since) = seat.take_back();
             core.left_pool(pool);
+            core.lease_ended(plugin, since, now);
         });
     }
 
@@ -170,6 +180,7 @@ impl Scheduler {
 
     pub(super) fn room_opened(self: &Arc<Self>) {
         self.decide(|core, _| core.room_opened());
+        reaper::start(self);
     }
 
     /// Counts a connection as closing until the guard is dropped.
@@ -180,7 +191,6 @@ impl Scheduler {
 
     /// Who holds what, for somebody who waited in vain.
     pub(super) fn usage(&self, plugin: usize) -> Usage {
-        reaper::start(self);
         self.core.lock().usage(plugin, Instant::now())
     }
 
@@ -195,16 +205,6 @@ impl Scheduler {
         core.pools().map(|(_, pool)| pool.limits.reap_interval).min().unwrap_or(Duration::from_secs(1))
     }
 
-    /// Closes the idle servers that are dead or too old, and those idle for too long, longest first, down to the floor.
-    pub(super) fn reap(self: &Arc<Self>, now: Instant) {
-        let at_ceiling = self.core.lock().take_full_for(now);
-        self.metrics.at_ceiling.inc_by(at_ceiling.as_secs_f64());
-        self.close_idle(|_, state, entry, total| {
-            if entry.is_dead() {
-                Some(CloseReason::ServerEnded)
-            } else if entry.expires <= now {
-                Some(CloseReason::Lifetime)
-            } else {
     /// Something is open that will be idle: whether nobody looks at idle servers yet, and the caller is to begin.
     pub(super) fn reaping_begins(&self) -> bool {
         self.core.lock().reaping_begins()
@@ -215,6 +215,16 @@ impl Scheduler {
         self.core.lock().reaping_ends()
     }
 
+    /// Closes the idle servers that are dead or too old, and those idle for too long, longest first, down to the floor.
+    pub(super) fn reap(self: &Arc<Self>, now: Instant) {
+        let at_ceiling = self.core.lock().take_full_for(now);
+        self.metrics.at_ceiling.inc_by(at_ceiling.as_secs_f64());
+        self.close_idle(|_, state, entry, total| {
+            if entry.is_dead() {
+                Some(CloseReason::ServerEnded)
+            } else if entry.expires <= now {
+                Some(CloseReason::Lifetime)
+            } else {
                 let idle_for = now.duration_since(entry.idle_since);
                 (total > state.limits.min && idle_for >= state.limits.idle_timeout).then_some(CloseReason::Idle)
             }
@@ -366,6 +376,7 @@ impl Scheduler {
             () = self.stop.cancelled() => Ok(Shell(None)),
         };
         let index = pool.index;
+        let is_open = matches!(opened, Ok(Shell(Some(_))));
         let told = self.decide(|core, now| match opened {
             Ok(Shell(None)) => {
                 core.open_dropped(index);
@@ -376,11 +387,13 @@ impl Scheduler {
                 core.opened(index, now - began);
                 None
             }
-        let is_open = matches!(opened, Ok(Shell(Some(_))));
             Err(error) => core.open_failed(index, Arc::new(error), now),
         });
         if let Some(answer) = told {
             self.answer(answer);
+        }
+        if is_open {
+            reaper::start(&self);
         }
     }
 }
@@ -392,9 +405,6 @@ struct Closer {
 }
 
 fn closes(core: &Core<Servers, oneshot::Sender<Granted>>, work: &Work) -> Vec<Closer> {
-        if is_open {
-            reaper::start(&self);
-        }
     let pool = |index: usize| core.pool(index).idle.pool.clone();
     work.close.iter().map(|close| Closer { pool: pool(close.pool), heir: close.for_pool.map(pool) }).collect()
 }

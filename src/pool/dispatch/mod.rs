@@ -131,10 +131,10 @@ pub(super) struct Core<I, T> {
     /// When the server came to its ceiling; for how long it was there before that.
     full_since: Option<Instant>,
     full_for: Duration,
-    round: Round,
-    closed: bool,
     /// Somebody looks at the idle servers.
     reaping: bool,
+    round: Round,
+    closed: bool,
 }
 
 impl<I: Idle, T> Core<I, T> {
@@ -161,10 +161,10 @@ impl<I: Idle, T> Core<I, T> {
             pause: Duration::ZERO,
             full_since: None,
             full_for: Duration::ZERO,
+            reaping: false,
             round: Round::default(),
             closed: false,
         }
-            reaping: false,
     }
 
     /// A pool more; its place.
@@ -235,6 +235,14 @@ impl<I: Idle, T> Core<I, T> {
         self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
         self.came = (!private).then_some(pool);
         id
+    }
+
+    /// Somebody who was lent a dead server waits again, with the number and from the time that he had before: in front of
+    /// all who came after him.
+    pub(super) fn arrive_again(&mut self, pool: usize, plugin: usize, id: u64, since: Instant, tell: T) {
+        self.waiting += 1;
+        self.plugins[plugin].arrive_again(Waiter { id, pool, private: false, since, tell });
+        self.came = Some(pool);
     }
 
     /// Somebody leaves its queue, if it is still there.
@@ -364,6 +372,7 @@ impl<I: Idle, T> Core<I, T> {
             self.refuse_all(now, &mut work);
             return work;
         }
+        let came = self.came.take();
         // Most often somebody waits because his plugin has all that it may have.
         let may_be_served = |(index, plugin): (usize, &PluginState<T>)| plugin.waits() && self.may_have(index, 0, 0);
         if !self.plugins.iter().enumerate().any(may_be_served) {
@@ -372,7 +381,6 @@ impl<I: Idle, T> Core<I, T> {
         }
         // Its vectors are kept from round to round.
         let mut round = std::mem::take(&mut self.round);
-        let came = self.came.take();
         self.pools.iter_mut().for_each(|pool| pool.end_pauses(now));
         round.begin(&self.pools, self.plugins.len(), self.closing, came);
         while let Some(plugin) = self.next_plugin(&round, now) {
@@ -395,22 +403,22 @@ impl<I: Idle, T> Core<I, T> {
                     round.promised[plugin] += 1;
                     round.all_promised += 1;
                 }
+                Promise::HeldBack => round.promised[plugin] += 1,
                 Promise::Later => {}
                 Promise::Nothing => break,
             }
             round.looked_at[plugin] += 1;
         }
+        for (pool, held_back) in self.pools.iter_mut().zip(&round.held_back) {
+            pool.held_back = *held_back;
+        }
         self.round = round;
         self.note_fullness(now);
         let armed = self.retry_armed.filter(|armed| *armed > now);
-                Promise::HeldBack => round.promised[plugin] += 1,
         match work.retry {
             Some(at) if armed.is_some_and(|armed| armed <= at) => work.retry = None,
             Some(at) => self.retry_armed = Some(at),
             None => {}
-        }
-        for (pool, held_back) in self.pools.iter_mut().zip(&round.held_back) {
-            pool.held_back = *held_back;
         }
         work
     }

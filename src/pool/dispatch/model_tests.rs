@@ -60,6 +60,8 @@ enum Event {
     GiveBack(usize),
     /// The lease ends with its server.
     Die(usize),
+    /// The server turns out to be dead when it is lent: whoever got it waits again.
+    FoundDead(usize),
     Connected(usize),
     ConnectFailed {
         which: usize,
@@ -87,6 +89,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any_of.clone().prop_map(Event::Leave),
         6 => any_of.clone().prop_map(Event::GiveBack),
         2 => any_of.clone().prop_map(Event::Die),
+        2 => any_of.clone().prop_map(Event::FoundDead),
         5 => any_of.clone().prop_map(Event::Connected),
         2 => (any_of.clone(), any::<bool>()).prop_map(|(which, full)| Event::ConnectFailed { which, full }),
         1 => any_of.prop_map(Event::GivenUp),
@@ -106,6 +109,8 @@ struct Held {
     pool: Option<usize>,
     server: u32,
     since: Instant,
+    /// The ticket and the number of who had waited for it.
+    waited: Option<(u64, u64)>,
 }
 
 /// What a waiter asked for.
@@ -185,7 +190,7 @@ impl World {
                 let idle = self.shelves[pool].0.borrow().len();
                 if let Some(server) = self.core.lend_at_once(pool, plugin, self.now) {
                     assert!(idle > 0 && self.waiting.is_empty(), "nobody is overtaken");
-                    self.held.push(Held { plugin, pool: Some(pool), server, since: self.now });
+                    self.held.push(Held { plugin, pool: Some(pool), server, since: self.now, waited: None });
                 }
             }
             Event::Leave(which) => {
@@ -209,6 +214,19 @@ impl World {
             }
             Event::Die(which) => {
                 if let Some(held) = take(&mut self.held, which) {
+                    self.end_with_its_server(held);
+                }
+            }
+            Event::FoundDead(which) => {
+                if let Some(held) = take(&mut self.held, which) {
+                    if let (Some((ticket, id)), Some(pool)) = (held.waited, held.pool) {
+                        let asked = Asked { plugin: held.plugin, pool, private: false };
+                        self.core.arrive_again(pool, held.plugin, id, held.since, ticket);
+                        self.waiting.insert(ticket, (id, asked));
+                        // It goes before those who came after it, and were perhaps served meanwhile.
+                        let last = self.served.entry(asked).or_default();
+                        *last = (ticket - 1).min(*last);
+                    }
                     self.end_with_its_server(held);
                 }
             }
@@ -308,7 +326,7 @@ impl World {
                     }
                 };
                 assert_eq!(pool.is_none(), asked.private);
-                self.held.push(Held { plugin, pool, server, since });
+                self.held.push(Held { plugin, pool, server, since, waited: Some((waiter.tell, waiter.id)) });
             }
             Err(Refusal::Closed) => assert!(self.closed),
             Err(Refusal::Open(_)) => {}

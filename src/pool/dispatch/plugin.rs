@@ -88,6 +88,12 @@ impl<T> PluginState<T> {
         self.queue.push_back(waiter);
     }
 
+    /// Somebody is back, before all who came after him.
+    pub(super) fn arrive_again(&mut self, waiter: Waiter<T>) {
+        let at = self.queue.iter().position(|other| other.id > waiter.id).unwrap_or(self.queue.len());
+        self.queue.insert(at, waiter);
+    }
+
     /// It asks for a server: if it neither had one nor waited for one, its share begins at the floor.
     #[inline]
     pub(super) fn comes_back(&mut self, floor: f64) {
