@@ -105,6 +105,27 @@ fn max_below_min_is_told_where_max_is_set() {
     );
 }
 
+/// tarn refuses a count in quotes as well; here it is one, for whatever comes out of a variable is text.
+#[test]
+fn limits_that_tarn_would_refuse_are_refused_by_their_names() {
+    let refusal = |key: &str, value: &str| errors(&with(&format!("greenroom: {{ pool: {{ {key}: {value} }} }}\n")));
+    let told = |key: &str, found: &str, expected: &str| {
+        format!("configuration:5: greenroom.pool.{key}: found {found}, expected {expected}")
+    };
+    for wrong in ["-1", "1.5"] {
+        assert_eq!(refusal("min", wrong), told("min", wrong, "a whole number, 0 or above"));
+    }
+    let times = ["acquire", "create", "destroy", "idle"].map(|kind| format!("{kind}TimeoutMillis"));
+    let intervals = ["reapIntervalMillis", "createRetryIntervalMillis"].map(str::to_owned);
+    for key in times.iter().chain(&intervals).map(String::as_str).chain(["max"]) {
+        for (wrong, found) in [("0", "0"), ("-1", "-1"), ("1.5", "1.5"), ("soon", "\"soon\""), ("[1]", "a list")] {
+            assert_eq!(refusal(key, wrong), told(key, found, "a whole number above 0"));
+        }
+    }
+    let unknown = refusal("acquireTimeout", "1000");
+    assert!(unknown.starts_with("configuration:5: greenroom.pool.acquireTimeout: unknown key, "), "{unknown}");
+}
+
 #[test]
 fn listeners_must_not_meet() {
     let text =
