@@ -231,6 +231,9 @@ impl<I: Idle, T> Core<I, T> {
     pub(super) fn arrive(&mut self, pool: usize, plugin: usize, private: bool, tell: T, now: Instant) -> u64 {
         let id = self.new_id();
         self.waiting += 1;
+        if !private {
+            self.pools[pool].waiter_came(now);
+        }
         let (floor, t) = (self.floor, self.seconds(now));
         self.plugins[plugin].arrive(Waiter { id, pool, private, since: now, tell }, floor, t);
         self.came = (!private).then_some(pool);
@@ -247,8 +250,15 @@ impl<I: Idle, T> Core<I, T> {
 
     /// Somebody leaves its queue, if it is still there.
     pub(super) fn leave(&mut self, plugin: usize, id: u64) {
-        if self.plugins[plugin].leave(id).is_some() {
-            self.waiting -= 1;
+        if let Some(waiter) = self.plugins[plugin].leave(id) {
+            self.waits_no_more(&waiter);
+        }
+    }
+
+    fn waits_no_more(&mut self, waiter: &Waiter<T>) {
+        self.waiting -= 1;
+        if !waiter.private {
+            self.pools[waiter.pool].waiter_went();
         }
     }
 
@@ -331,7 +341,7 @@ impl<I: Idle, T> Core<I, T> {
         let waiters = self.plugins.iter().enumerate().filter_map(|(index, state)| Some((first(state)?, index)));
         let (id, plugin) = waiters.min().filter(|_| tells)?;
         let waiter = self.plugins[plugin].leave(id)?;
-        self.waiting -= 1;
+        self.waits_no_more(&waiter);
         Some(Answer { waiter, plugin, since: now, result: Err(Refusal::Open(error)) })
     }
 
@@ -388,7 +398,7 @@ impl<I: Idle, T> Core<I, T> {
             if let Some(grant) = self.grant(plugin, at) {
                 let overtakes = self.plugins[plugin].is_migrating(now) && self.in_a_row < MOST_IN_A_ROW;
                 let waiter = self.plugins[plugin].serve(at);
-                self.waiting -= 1;
+                self.waits_no_more(&waiter);
                 // Whoever waits for another plugin now has been overtaken.
                 let others = self.waiting > self.plugins[plugin].queue().count();
                 self.in_a_row = if overtakes && others { self.in_a_row + 1 } else { 0 };
@@ -429,7 +439,8 @@ impl<I: Idle, T> Core<I, T> {
             work.answers.extend(state.drain().map(refused));
         }
         self.waiting = 0;
-        for (pool, state) in self.pools.iter().enumerate() {
+        for (pool, state) in self.pools.iter_mut().enumerate() {
+            state.all_waiters_went();
             let reason = CloseReason::Shutdown;
             work.close.extend(state.idle.take_all().into_iter().map(|server| Close {
                 pool,

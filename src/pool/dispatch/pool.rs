@@ -36,6 +36,10 @@ pub(in crate::pool) struct PoolState<I> {
     pub(in crate::pool) opening: u32,
     /// Lent out now.
     pub(in crate::pool) leased: u32,
+    /// How many wait for a server of it.
+    waiting: u32,
+    /// Since when there has been no moment at which nobody waited; or since a server was last opened for them.
+    pub(super) wanted_since: Option<Instant>,
     /// When the pause after each failed connect ends.
     retries: VecDeque<Instant>,
     /// So many connections that somebody waits for are not tried before the next pause ends; never more than there are pauses.
@@ -46,7 +50,17 @@ pub(in crate::pool) struct PoolState<I> {
 
 impl<I> PoolState<I> {
     pub(super) fn new(idle: I, limits: PoolLimits) -> Self {
-        Self { idle, limits, opening: 0, leased: 0, retries: VecDeque::new(), held_back: 0, failure: None }
+        Self {
+            idle,
+            limits,
+            opening: 0,
+            leased: 0,
+            waiting: 0,
+            wanted_since: None,
+            retries: VecDeque::new(),
+            held_back: 0,
+            failure: None,
+        }
     }
 
     /// A shared pool keeps the largest floor and the longest times of those who borrow from it, and is looked at and tried
@@ -61,6 +75,31 @@ impl<I> PoolState<I> {
         shared.create_retry_interval = shared.create_retry_interval.min(limits.create_retry_interval);
         shared.propagate_create_error |= limits.propagate_create_error;
         shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
+    }
+
+    /// Somebody waits for a server of it from now on.
+    pub(super) fn waiter_came(&mut self, now: Instant) {
+        self.waiting += 1;
+        self.wanted_since.get_or_insert(now);
+    }
+
+    /// Somebody does not wait any more.
+    pub(super) fn waiter_went(&mut self) {
+        self.waiting -= 1;
+        if self.waiting == 0 {
+            self.wanted_since = None;
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn all_waiters_went(&mut self) {
+        (self.waiting, self.wanted_since) = (0, None);
+    }
+
+    /// A server is being opened for those who wait.
+    pub(super) fn open_began(&mut self, now: Instant) {
+        self.opening += 1;
+        self.wanted_since = self.wanted_since.map(|_| now);
     }
 
     pub(super) fn connect_worked(&mut self) {

@@ -126,7 +126,12 @@ impl<I: Idle, T> Core<I, T> {
                 round.opening[pool] -= 1;
                 return Promise::Made;
             }
-            let patience = self.is_served_sooner(pool, round.ahead[pool]).then(|| since + self.patience());
+            if self.used >= self.limits.ceiling && round.closing == 0 && self.nothing_is_idle() {
+                return Promise::Nothing;
+            }
+            // Where people come and go, each may wait for a moment only, and yet there is always a queue.
+            let wanted = self.pools[pool].wanted_since.map_or(since, |wanted| wanted.min(since));
+            let patience = self.is_served_sooner(pool, round.ahead[pool]).then(|| wanted + self.patience());
             round.ahead[pool] += 1;
             if let Some(at) = self.pools[pool].holds_back(round.held_back[pool])
                 && round.came.take_if(|came| *came == pool).is_none()
@@ -148,7 +153,7 @@ impl<I: Idle, T> Core<I, T> {
             }
             self.used += 1;
             self.opening += 1;
-            self.pools[pool].opening += 1;
+            self.pools[pool].open_began(now);
             work.open.push(pool);
             return Promise::Made;
         }
@@ -171,6 +176,11 @@ impl<I: Idle, T> Core<I, T> {
     /// How long somebody who was likely to be served sooner waits before a server is opened for him all the same.
     fn patience(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.limits.patience) * self.connecting)
+    }
+
+    /// Whether no pool has an idle server.
+    fn nothing_is_idle(&self) -> bool {
+        self.pools.iter().all(|pool| pool.idle.longest().is_none())
     }
 
     /// Takes the server out that has been idle for longest, in whatever pool.

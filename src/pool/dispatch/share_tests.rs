@@ -271,6 +271,35 @@ fn a_burst_of_short_questions_opens_few_servers() {
 }
 
 #[test]
+fn a_queue_that_never_ends_gets_servers_although_nobody_waits_for_long() {
+    let (epoch, idlers) = (Instant::now(), Idlers::default());
+    let mut core = Core::new(ServerLimits::new(12, 2, 12), epoch);
+    let pool = core.add_pool(idlers.clone(), &PoolLimits::default());
+    let plugin = core.join(pool, &PluginId("p".into()), &PoolLimits::default(), 1);
+    core.arrive(pool, plugin, false, (), epoch);
+    assert_eq!(core.decide(epoch).open, [pool]);
+    *idlers.0.borrow_mut() = 1;
+    core.opened(pool, ms(10));
+    assert_eq!(core.decide(epoch).answers.len(), 1);
+    // Of three clients one has the server for a millisecond and two wait for it.
+    core.arrive(pool, plugin, false, (), epoch);
+    core.arrive(pool, plugin, false, (), epoch);
+    let opens = (1..=100).filter(|millis| {
+        let (began, now) = (epoch + ms(millis - 1), epoch + ms(*millis));
+        *idlers.0.borrow_mut() = 1;
+        core.given_back(pool, plugin, began, now);
+        core.arrive(pool, plugin, false, (), now);
+        let work = core.decide(now);
+        assert_eq!(work.answers.len(), 1);
+        !work.open.is_empty()
+    });
+    let opens: Vec<u64> = opens.collect();
+    let [first, second] = opens[..] else { panic!("one for each who waits: {opens:?}") };
+    assert!((15..=25).contains(&first), "after twice the time of a connect: {opens:?}");
+    assert!((15..=25).contains(&(second - first)), "another one only after as long: {opens:?}");
+}
+
+#[test]
 fn a_burst_is_met_with_one_server_each_where_leases_are_long() {
     let (mut core, pool, now) = thirty_at_once();
     core.usual = 0.5;
