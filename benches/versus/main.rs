@@ -1,64 +1,103 @@
-//! greenroom beside other ways to PostgreSQL, in interleaved rounds of pgbench: directly, PgBouncer, HAProxy.
+//! greenroom beside other ways to PostgreSQL, in interleaved rounds of the same load: directly, PgBouncer, HAProxy.
 //!
-//! `make bench` installs what it needs and runs it. Ratios within one round mean something on a busy machine, absolute
-//! numbers do not. `BENCH_SECONDS` is how long one pgbench runs (3), `BENCH_ROUNDS` how many rounds there are (5),
-//! `BENCH_ONLY` a part of the workloads' names.
+//! `make bench` installs what it needs and runs it; docs/performance.md says what the figures mean. Ratios within one round
+//! mean something on a busy machine, absolute numbers do not.
+//!
+//! - `plan`: what is asked for in the environment.
+//! - `stage`: PostgreSQL and its data.
+//! - `contestant`: the ways to it; `proxies` says how each is set up.
+//! - `workload`: what is measured, by `pgbench`, `psql` and `shares`.
+//! - `log`: what a load came to; `measure`: what a process cost meanwhile.
+//! - `report`: the table; `document`: its place in docs/performance.md.
 
 mod contestant;
+mod document;
+mod guard;
+mod log;
 mod measure;
+mod pgbench;
+mod plan;
+mod proxies;
+mod psql;
 mod report;
+mod shares;
+mod stage;
 mod workload;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
-use contestant::{Contestant, Stage};
+use contestant::{Contestant, Way};
+use plan::Plan;
 use report::{Report, Sample};
+use stage::Stage;
 use workload::Workload;
 
-fn main() {
-    let seconds = setting("BENCH_SECONDS", 3).clamp(1, 60);
-    let rounds = setting("BENCH_ROUNDS", 5).clamp(1, 50);
-    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let stage = runtime.block_on(Stage::build());
-    let contestants = Contestant::start_all(&stage);
-    for workload in Workload::all().iter().filter(|workload| workload.name.contains(&only)) {
-        let mut report = Report::new(workload.name);
-        for round in 0..rounds {
-            for turn in 0..contestants.len() {
-                // Nobody is always first, or always behind the same one.
-                let contestant = &contestants[(turn + round as usize) % contestants.len()];
-                let sample = run(workload, contestant, &stage, Duration::from_secs(seconds));
-                eprintln!("{} round {} {}: {sample:?}", workload.name, round + 1, contestant.name);
-                report.add(contestant.name, sample);
-            }
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let (plan, workloads) = match Plan::from_environment() {
+        Ok(planned) => planned,
+        Err(mistake) => {
+            eprintln!("{mistake}");
+            return ExitCode::from(2);
         }
-        if workload.counts_syscalls {
-            for contestant in contestants.iter().filter(|contestant| contestant.pid.is_some()) {
-                report.syscalls(contestant.name, measure::syscalls(workload, contestant, &stage));
-            }
-        }
+    };
+    let load_average = measure::load_average();
+    let stage = Stage::build().await;
+    let mut well = true;
+    for workload in workloads {
+        let table = if workload.is_about_shares() {
+            let verdict = shares::run(&stage, &plan).await;
+            well &= verdict.is_kept();
+            verdict.to_string()
+        } else {
+            compare(&workload, &stage, &plan).await.to_string()
+        };
+        let section = format!("{}\n\n{}; {load_average}.\n\n{table}", workload.about, plan.rounds_in_words());
         // A table is what this program is for.
         #[allow(clippy::print_stdout)]
         {
-            println!("{report}");
+            println!("### {}\n\n{section}", workload.name);
+        }
+        if let Some(path) = &plan.write
+            && let Err(error) = document::replace_in(path, workload.name, &section)
+        {
+            eprintln!("{}: {error}", path.display());
+            well = false;
         }
     }
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(workload: &Workload, contestant: &Contestant, stage: &Stage, time: Duration) -> Result<Sample, String> {
-    let before = contestant.pid.map(measure::cpu);
-    let outcome = workload.run(contestant, stage, time)?;
-    let cpu = contestant.pid.zip(before).map(|(pid, before)| measure::cpu(pid).saturating_sub(before));
-    Ok(Sample {
-        tps: outcome.transactions as f64 / outcome.elapsed.as_secs_f64(),
-        p50: outcome.percentile(50),
-        p99: outcome.percentile(99),
-        cpu_micros: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / outcome.transactions.max(1) as f64),
-        pss_kib: contestant.pid.map(measure::pss_kib),
-    })
+/// Runs the load over each way in turn, round after round.
+async fn compare(workload: &Workload, stage: &Stage, plan: &Plan) -> Report {
+    let mut report = Report::new(&workload.scene);
+    for round in 0..plan.rounds {
+        for turn in 0..Way::ALL.len() {
+            // Nobody is always first, or always behind the same one.
+            let way = Way::ALL[(turn + round) % Way::ALL.len()];
+            let sample = run(workload, way, stage, plan.time).await;
+            eprintln!("{} round {} {}: {sample:?}", workload.name, round + 1, way.name());
+            report.add(way, sample);
+        }
+    }
+    for way in Way::ALL {
+        report.syscalls(way, syscalls(workload, way, stage, plan.time).await);
+    }
+    report
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+/// One run of one contestant, which is there for this run alone.
+async fn run(workload: &Workload, way: Way, stage: &Stage, time: Duration) -> Result<Sample, String> {
+    let contestant = Contestant::start(way, stage, &workload.scene).await?;
+    let load = workload.run(&contestant, stage, time);
+    let (log, observed) = measure::observe(&contestant, stage, time, load).await;
+    Sample::of(&log?, &observed)
+}
+
+/// System calls for each transaction of a run of their own, which strace slows down; `None` without strace.
+async fn syscalls(workload: &Workload, way: Way, stage: &Stage, time: Duration) -> Option<f64> {
+    let contestant = Contestant::start(way, stage, &workload.scene).await.ok()?;
+    let time = time.min(Duration::from_secs(3));
+    measure::syscalls(&contestant, stage, workload.run(&contestant, stage, time)).await
 }

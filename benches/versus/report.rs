@@ -1,104 +1,126 @@
-//! The table of one workload, in Markdown: medians, and ratios within the same round.
+//! The table of one workload, in Markdown: medians over the rounds, and ratios within the same round.
 
 use std::fmt;
 
-/// What one run of one contestant came to.
+use crate::contestant::Way;
+use crate::log::{Log, percentile};
+use crate::measure::Observed;
+use crate::proxies;
+use crate::workload::Scene;
+
+/// What one run of one contestant came to, while all its clients were at work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     /// Transactions a second.
-    pub(crate) tps: f64,
-    /// Half of the transactions took no longer, in microseconds.
-    pub(crate) p50: Option<u64>,
+    tps: f64,
+    /// Half of the transactions took no longer, in milliseconds.
+    p50: Option<f64>,
     /// All but a hundredth took no longer.
-    pub(crate) p99: Option<u64>,
+    p99: Option<f64>,
     /// CPU time of the proxy process for each transaction, in microseconds.
-    pub(crate) cpu_micros: Option<f64>,
+    cpu_micros: Option<f64>,
     /// Its memory.
-    pub(crate) pss_kib: Option<u64>,
+    pss_mib: Option<f64>,
+    /// Connections to PostgreSQL.
+    servers: Option<f64>,
+}
+
+impl Sample {
+    /// # Errors
+    /// There was no transaction while everybody was at work.
+    pub(crate) fn of(log: &Log, observed: &Observed) -> Result<Self, String> {
+        let cpu = observed.cpu_within(log.at_work());
+        let within = cpu.map_or(log.at_work(), |(within, _)| within);
+        let latencies = log.latencies(within);
+        if latencies.is_empty() {
+            return Err("too few transactions".to_owned());
+        }
+        let (transactions, seconds) = (latencies.len() as f64, (within.1 - within.0) as f64 / 1e6);
+        let millis = |percent| percentile(&latencies, percent).map(|micros| micros as f64 / 1e3);
+        Ok(Self {
+            tps: transactions / seconds,
+            p50: millis(50),
+            p99: millis(99),
+            cpu_micros: cpu.map(|(_, cpu)| cpu.as_secs_f64() * 1e6 / transactions),
+            pss_mib: observed.pss_kib.map(|kib| kib as f64 / 1024.0),
+            servers: observed.servers.map(f64::from),
+        })
+    }
 }
 
 /// All runs of one workload.
 pub(crate) struct Report {
-    workload: &'static str,
-    rows: Vec<Row>,
+    /// How the pools are set up.
+    pools: String,
+    rows: [Row; 4],
 }
 
 struct Row {
-    name: &'static str,
-    /// One a round.
-    samples: Vec<Sample>,
-    /// Why it does not take part.
-    failure: Option<String>,
+    way: Way,
+    /// One a round, or why there is none.
+    rounds: Vec<Result<Sample, String>>,
     syscalls: Option<f64>,
 }
 
-/// Whom the tps are compared with, and whom the CPU time.
-const TPS_BASE: &str = "direct";
-const CPU_BASE: &str = "pgbouncer";
+/// With whom the tps are compared, and the CPU time.
+const TPS_BASE: Way = Way::Direct;
+const CPU_BASE: Way = Way::PgBouncer;
 
 impl Report {
-    pub(crate) fn new(workload: &'static str) -> Self {
-        Self { workload, rows: Vec::new() }
+    pub(crate) fn new(scene: &Scene) -> Self {
+        let rows = Way::ALL.map(|way| Row { way, rounds: Vec::new(), syscalls: None });
+        Self { pools: proxies::in_words(scene), rows }
     }
 
-    /// Takes the sample of a contestant's next round, or why there is none.
-    pub(crate) fn add(&mut self, name: &'static str, sample: Result<Sample, String>) {
-        let row = self.row(name);
-        match sample {
-            Ok(sample) => row.samples.push(sample),
-            Err(failure) => row.failure = Some(failure),
-        }
+    /// Takes the sample of a way's next round, or why there is none.
+    pub(crate) fn add(&mut self, way: Way, sample: Result<Sample, String>) {
+        self.row(way).rounds.push(sample);
     }
 
-    pub(crate) fn syscalls(&mut self, name: &'static str, syscalls: Option<f64>) {
-        self.row(name).syscalls = syscalls;
+    pub(crate) fn syscalls(&mut self, way: Way, syscalls: Option<f64>) {
+        self.row(way).syscalls = syscalls;
     }
 
-    fn row(&mut self, name: &'static str) -> &mut Row {
-        let at = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            self.rows.push(Row { name, samples: Vec::new(), failure: None, syscalls: None });
-            self.rows.len() - 1
-        });
-        &mut self.rows[at]
+    fn row(&mut self, way: Way) -> &mut Row {
+        self.rows.iter_mut().find(|row| row.way == way).expect("every way has a row")
     }
 
     /// The median over the rounds of this row's value divided by the base's of the same round.
-    fn ratio(&self, row: &Row, base: &str, value: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
-        let base = self.rows.iter().find(|row| row.name == base && row.failure.is_none())?;
-        median(row.samples.iter().zip(&base.samples).map(|(own, base)| Some(value(own)? / value(base)?)))
+    fn ratio(&self, row: &Row, base: Way, value: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        let base = self.rows.iter().find(|row| row.way == base)?;
+        let of = |round: &Result<Sample, String>| value(round.as_ref().ok()?);
+        median(row.rounds.iter().zip(&base.rounds).map(|(own, base)| Some(of(own)? / of(base)?)))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### {}\n", self.workload)?;
-        writeln!(
-            f,
-            "| | tps | tps / direct | p50 ms | p99 ms | CPU us a transaction | CPU / PgBouncer | PSS MiB | syscalls |"
-        )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
-        let mut rows: Vec<&Row> = self.rows.iter().collect();
-        rows.sort_by_key(|row| row.name != TPS_BASE);
-        for row in rows {
-            if let Some(failure) = &row.failure {
-                writeln!(f, "| {} | fails: {} |", row.name, failure.replace('|', "/"))?;
-                continue;
-            }
-            let of = |value: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().map(value));
-            let millis = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1e3);
-            writeln!(
-                f,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                row.name,
-                number(of(&|sample| Some(sample.tps)), 0),
+        writeln!(f, "| | tps | / direct | p50 ms | p99 ms | CPU µs | / PgBouncer | syscalls | PSS MiB | servers |")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|")?;
+        for row in &self.rows {
+            let of = |value: fn(&Sample) -> Option<f64>| {
+                median(row.rounds.iter().map(|round| round.as_ref().ok().and_then(value)))
+            };
+            let cells = [
+                number(of(|sample| Some(sample.tps)), 0),
                 number(self.ratio(row, TPS_BASE, |sample| Some(sample.tps)), 2),
-                number(of(&|sample| millis(sample.p50)), 2),
-                number(of(&|sample| millis(sample.p99)), 2),
-                number(of(&|sample| sample.cpu_micros), 1),
+                number(of(|sample| sample.p50), 2),
+                number(of(|sample| sample.p99), 2),
+                number(of(|sample| sample.cpu_micros), 1),
                 number(self.ratio(row, CPU_BASE, |sample| sample.cpu_micros), 2),
-                number(of(&|sample| sample.pss_kib.map(|kib| kib as f64 / 1024.0)), 1),
                 number(row.syscalls, 1),
-            )?;
+                number(of(|sample| sample.pss_mib), 1),
+                number(of(|sample| sample.servers), 0),
+            ];
+            writeln!(f, "| {} | {} |", row.way.name(), cells.join(" | "))?;
+        }
+        writeln!(f, "\n{}.", self.pools)?;
+        for row in &self.rows {
+            let failures: Vec<&String> = row.rounds.iter().filter_map(|round| round.as_ref().err()).collect();
+            if let Some(last) = failures.last() {
+                let (failed, rounds) = (failures.len(), row.rounds.len());
+                writeln!(f, "{} failed in {failed} of {rounds} rounds: {last}", row.way.name())?;
+            }
         }
         Ok(())
     }
@@ -108,8 +130,11 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
 }
 
-fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+/// The middle one of the values that there are, or what lies between the middle two.
+pub(crate) fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let mut values: Vec<f64> = values.flatten().collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some(f64::midpoint(*lower, *upper))
 }

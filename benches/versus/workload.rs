@@ -1,166 +1,158 @@
-//! What is measured: pgbench's own scripts, and a few of ours.
+//! What is measured. Each name is a heading of docs/performance.md.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::contestant::{Contestant, PLUGINS, Stage, plugin_database};
+use crate::contestant::Contestant;
+use crate::log::Log;
+use crate::stage::{PLUGINS, Stage};
+use crate::{pgbench, psql};
 
 /// One kind of load.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
+    /// What it is, for the reader of its table.
+    pub(crate) about: &'static str,
     load: Load,
-    /// pgbench's arguments, but for where and how long.
-    args: &'static [&'static str],
-    /// Clients; of each plugin, if there are several.
+    /// Clients of each plugin.
     clients: u32,
-    plugins: u32,
-    pub(crate) counts_syscalls: bool,
+    pub(crate) scene: Scene,
+}
+
+/// What the ways are set up for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene {
+    /// How many servers a pool may have.
+    pub(crate) servers: u32,
+    /// How many plugins there are, each with a database of its own; for greenroom several are schemas of a shared one.
+    pub(crate) plugins: u32,
+    /// Whether statements have names.
+    pub(crate) named_statements: bool,
 }
 
 enum Load {
-    /// pgbench with one of its own scripts, which the arguments name.
-    Builtin,
-    /// pgbench with this script.
-    Script(&'static str),
-    /// psql with COPY TO, which pgbench cannot.
-    Copy,
+    /// pgbench with these arguments.
+    Pgbench(&'static [&'static str]),
+    /// pgbench with these arguments and this script.
+    Script(&'static [&'static str], &'static str),
+    /// psql with this command, again and again: COPY, which pgbench cannot.
+    Psql(&'static str),
+    /// Plugins that compete, through greenroom alone.
+    Shares,
 }
 
-/// What a run came to.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) transactions: u64,
-    pub(crate) elapsed: Duration,
-    /// Of a sample of the transactions, sorted, in microseconds.
-    latencies: Vec<u64>,
-}
+const ONE_PLUGIN: Scene = Scene { servers: 8, plugins: 1, named_statements: false };
 
-impl Outcome {
-    /// `percent` of the sampled transactions took no longer than this, in microseconds.
-    pub(crate) fn percentile(&self, percent: usize) -> Option<u64> {
-        self.latencies.get((self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1))).copied()
-    }
-}
+const USUAL: Workload = Workload { name: "", about: "", load: Load::Pgbench(&[]), clients: 32, scene: ONE_PLUGIN };
 
-const USUAL: Workload =
-    Workload { name: "", load: Load::Builtin, args: &[], clients: 32, plugins: 1, counts_syscalls: false };
+/// A session with named statements keeps a server in greenroom and in older PgBouncers: there are as many servers as clients.
+const NAMED: Workload = Workload { clients: 8, scene: Scene { named_statements: true, ..ONE_PLUGIN }, ..USUAL };
 
 impl Workload {
-    pub(crate) fn all() -> [Self; 9] {
-        [
-            Self { name: "select, simple", args: &["-S", "-M", "simple"], counts_syscalls: true, ..USUAL },
-            Self { name: "select, extended", args: &["-S", "-M", "extended"], counts_syscalls: true, ..USUAL },
-            Self { name: "select, prepared", args: &["-S", "-M", "prepared"], clients: 8, ..USUAL },
-            Self { name: "TPC-B, prepared", args: &["-b", "tpcb-like", "-M", "prepared"], clients: 8, ..USUAL },
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
+            Self {
+                name: "select, simple",
+                about: "32 clients read a row by its key, in one Query message: `pgbench -S -M simple`.",
+                load: Load::Pgbench(&["-S", "-M", "simple"]),
+                ..USUAL
+            },
+            Self {
+                name: "select, extended",
+                about: "The same with Parse, Bind, Describe, Execute and Sync, as node-postgres does it.",
+                load: Load::Pgbench(&["-S", "-M", "extended"]),
+                ..USUAL
+            },
+            Self {
+                name: "select, prepared",
+                about: "8 clients read a row by its key with a named statement.",
+                load: Load::Pgbench(&["-S", "-M", "prepared"]),
+                ..NAMED
+            },
+            Self {
+                name: "TPC-B, prepared",
+                about: "8 clients run pgbench's own transaction of seven statements, which have names.",
+                load: Load::Pgbench(&["-b", "tpcb-like", "-M", "prepared"]),
+                ..NAMED
+            },
             Self {
                 name: "pipeline of ten",
-                args: &["-M", "extended"],
+                about: "32 clients send ten statements of the extended protocol before they read the first answer.",
                 load: Load::Script(
+                    &["-M", "extended"],
                     "\\startpipeline\nselect 1;\nselect 2;\nselect 3;\nselect 4;\nselect 5;\nselect 6;\nselect 7;\n\
                      select 8;\nselect 9;\nselect 10;\n\\endpipeline\n",
                 ),
                 ..USUAL
             },
-            Self { name: "rows of 1 MB", load: Load::Script("select repeat('x', 1000000);\n"), clients: 4, ..USUAL },
-            Self { name: "COPY of 1 MB", load: Load::Copy, clients: 4, ..USUAL },
-            Self { name: "logins", args: &["-S", "-C"], clients: 8, ..USUAL },
-            Self { name: "thirty plugins", args: &["-S", "-M", "extended"], clients: 4, plugins: PLUGINS, ..USUAL },
+            Self {
+                name: "rows of 1 MB",
+                about: "4 clients read one row of a megabyte.",
+                load: Load::Script(&[], "select repeat('x', 1000000);\n"),
+                clients: 4,
+                ..USUAL
+            },
+            Self {
+                name: "COPY out of 1 MB",
+                about: "4 clients read ten thousand rows of a hundred bytes by COPY.",
+                load: Load::Psql("copy megabyte to stdout;"),
+                clients: 4,
+                ..USUAL
+            },
+            Self {
+                name: "COPY in of 1 MB",
+                about: "4 clients send as much by COPY; PostgreSQL reads the rows and drops them.",
+                load: Load::Psql("\\copy sink from 'megabyte' where false"),
+                clients: 4,
+                ..USUAL
+            },
+            Self {
+                name: "logins",
+                about: "8 clients log in by scram-sha-256, read a row and leave; that is a transaction here, also for p50 and p99.",
+                load: Load::Pgbench(&["-S", "-C"]),
+                clients: 8,
+                ..USUAL
+            },
+            Self {
+                name: "thirty plugins",
+                about: "4 clients of each of thirty plugins read a row by its key with the extended protocol. For greenroom the \
+                        plugins are schemas of one database, for the others each has a database.",
+                load: Load::Script(
+                    &["-M", "extended"],
+                    "\\set id random(1, 10000)\nselect value from item where id = :id;\n",
+                ),
+                clients: 4,
+                scene: Scene { servers: 12, plugins: PLUGINS, ..ONE_PLUGIN },
+            },
+            Self {
+                name: "one greedy plugin, nine polite ones",
+                about: "Plugins that compete for greenroom's 4 servers. A transaction is `pg_sleep`, so that it costs a server \
+                        time and the machine nothing. The greedy plugin has 200 clients that never pause; of each polite one, 2 \
+                        clients hold a server for 5 ms and pause for 30 ms on average. A wait is the time until BEGIN is \
+                        answered. Then all ten want more than there is, with transactions of 1 to 9 ms.",
+                load: Load::Shares,
+                ..USUAL
+            },
         ]
     }
 
-    /// Runs it once; what a program complained of, if it cannot be done this way.
-    pub(crate) fn run(&self, contestant: &Contestant, stage: &Stage, time: Duration) -> Result<Outcome, String> {
-        let script = match self.load {
-            Load::Copy => return copy(self.clients, contestant, stage, time),
-            Load::Builtin => None,
-            Load::Script(script) => {
-                let path = stage.dir().join("script.sql");
-                fs::write(&path, script).expect("a script can be written");
-                Some(path)
+    /// Whether it is [`crate::shares`]: a comparison of greenroom with itself.
+    pub(crate) fn is_about_shares(&self) -> bool {
+        matches!(self.load, Load::Shares)
+    }
+
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// What a program complained of.
+    pub(crate) async fn run(&self, contestant: &Contestant, stage: &Stage, time: Duration) -> Result<Log, String> {
+        let crowd = pgbench::Crowd { plugins: self.scene.plugins, clients: self.clients };
+        match self.load {
+            Load::Pgbench(arguments) => pgbench::run(crowd, arguments, None, contestant, stage, time).await,
+            Load::Script(arguments, script) => {
+                pgbench::run(crowd, arguments, Some(script), contestant, stage, time).await
             }
-        };
-        let began = Instant::now();
-        let running: Vec<Pgbench> =
-            (0..self.plugins).map(|plugin| self.start(plugin, script.as_deref(), contestant, stage, time)).collect();
-        let mut outcome = Outcome { transactions: 0, elapsed: Duration::ZERO, latencies: Vec::new() };
-        let finished: Vec<_> = running.into_iter().map(|pgbench| pgbench.finish(&mut outcome)).collect();
-        outcome.elapsed = began.elapsed();
-        outcome.latencies.sort_unstable();
-        finished.into_iter().collect::<Result<(), String>>().map(|()| outcome)
-    }
-
-    fn start(
-        &self,
-        plugin: u32,
-        script: Option<&Path>,
-        contestant: &Contestant,
-        stage: &Stage,
-        time: Duration,
-    ) -> Pgbench {
-        let log = stage.dir().join(format!("log-{plugin}"));
-        let mut command = contestant.program("pgbench", stage);
-        command.args(["-n", "-j", "1", "-T", &time.as_secs().to_string(), "-c", &self.clients.to_string()]);
-        command.args(["-l", "--sampling-rate", "0.2", "--log-prefix"]).arg(&log).args(self.args);
-        if let Some(script) = script {
-            command.arg("-f").arg(script);
+            Load::Psql(command) => psql::run(self.clients, command, contestant, stage, time).await,
+            Load::Shares => Err("it is no load for several ways".to_owned()),
         }
-        command.arg(plugin_database(plugin)).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Pgbench { log, child: command.spawn().expect("pgbench starts") }
     }
-}
-
-struct Pgbench {
-    log: PathBuf,
-    child: Child,
-}
-
-impl Pgbench {
-    fn finish(self, outcome: &mut Outcome) -> Result<(), String> {
-        let pid = self.child.id();
-        let output = self.child.wait_with_output().expect("pgbench ends");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        if !output.status.success() {
-            return Err(complaint.lines().next().unwrap_or("pgbench failed").to_owned());
-        }
-        let count = said.lines().find_map(|line| line.strip_prefix("number of transactions actually processed: "));
-        let count = count.and_then(|count| count.split(['/', ' ']).next()?.parse::<u64>().ok());
-        outcome.transactions += count.unwrap_or_else(|| panic!("pgbench counted nothing: {said}{complaint}"));
-        let log = format!("{}.{pid}", self.log.display());
-        for line in fs::read_to_string(&log).unwrap_or_default().lines() {
-            outcome.latencies.extend(line.split(' ').nth(2).and_then(|micros| micros.parse::<u64>().ok()));
-        }
-        let _ = fs::remove_file(log);
-        Ok(())
-    }
-}
-
-/// psql reads a table of a megabyte by COPY, again and again; pgbench cannot.
-fn copy(clients: u32, contestant: &Contestant, stage: &Stage, time: Duration) -> Result<Outcome, String> {
-    const EACH: u32 = 20;
-    let began = Instant::now();
-    let (mut transactions, mut latencies) = (0, Vec::new());
-    while began.elapsed() < time {
-        let turn = Instant::now();
-        let psqls: Vec<Child> = (0..clients)
-            .map(|_| {
-                let mut psql = contestant.program("psql", stage);
-                psql.args(["-X", "-q", "-o", "/dev/null"]);
-                psql.args((0..EACH).flat_map(|_| ["-c", "copy (select * from megabyte) to stdout"]));
-                psql.arg(plugin_database(0)).stdout(Stdio::null());
-                psql.spawn().expect("psql starts")
-            })
-            .collect();
-        for mut psql in psqls {
-            if !psql.wait().expect("psql ends").success() {
-                return Err("psql failed".to_owned());
-            }
-            transactions += u64::from(EACH);
-        }
-        latencies.push(turn.elapsed().as_micros() as u64 / u64::from(EACH));
-    }
-    latencies.sort_unstable();
-    Ok(Outcome { transactions, elapsed: began.elapsed(), latencies })
 }
