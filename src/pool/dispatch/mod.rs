@@ -244,6 +244,7 @@ impl<I: Idle, T> Core<I, T> {
     /// all who came after him.
     pub(super) fn arrive_again(&mut self, pool: usize, plugin: usize, id: u64, since: Instant, tell: T) {
         self.waiting += 1;
+        self.pools[pool].waiter_came(since);
         self.plugins[plugin].arrive_again(Waiter { id, pool, private: false, since, tell });
         self.came = Some(pool);
     }
