@@ -26,4 +26,5 @@ mod prepared;
 mod routing;
 mod shares;
 mod shutdown;
+mod tarn;
 mod traps;

@@ -3,7 +3,7 @@
 use super::Frame;
 
 /// A login without a password, with what drivers want to know of a server.
-pub(super) fn welcome(number: usize) -> Vec<u8> {
+pub(crate) fn welcome(number: usize) -> Vec<u8> {
     let parameters = [
         ("server_version", "15.0"),
         ("server_encoding", "UTF8"),
@@ -28,7 +28,7 @@ pub(super) fn welcome(number: usize) -> Vec<u8> {
 }
 
 /// What a PostgreSQL without tables says: every statement works, and a `select` or `show` has the one row `1`.
-pub(super) fn answer(frame: &Frame, transaction: &mut u8) -> Vec<u8> {
+pub(crate) fn answer(frame: &Frame, transaction: &mut u8) -> Vec<u8> {
     let ready = |status: u8| Frame::new(b'Z', [status]).bytes();
     let done = |command: &str| Frame::new(b'C', format!("{command}\0")).bytes();
     match frame.tag {

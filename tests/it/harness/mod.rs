@@ -29,6 +29,7 @@ use std::time::Duration;
 
 pub(crate) use client::Client;
 pub(crate) use command::{Checked, Typed};
+pub(crate) use fake_answers::{answer, welcome};
 pub(crate) use fake_server::{Answer, FakeServer, Phase};
 pub(crate) use frames::Frame;
 pub(crate) use greenroom::{Greenroom, Limits};
