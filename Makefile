@@ -22,7 +22,7 @@ check: ## Formatting, lints and documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 	.cache/hadolint/bin/hadolint Dockerfile
 
-bench: ## Measure: the hot path, then greenroom beside PgBouncer and HAProxy (BENCH_SECONDS=3 BENCH_ROUNDS=5)
+bench: ## Measure: the hot path, then greenroom beside PgBouncer and HAProxy (BENCH_ROUNDS=5 BENCH_ONLY="select|logins")
 	scripts/install bench
 	cargo bench --locked --bench hot_path
 	cargo bench --locked --bench versus

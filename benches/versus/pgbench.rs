@@ -56,43 +56,55 @@ pub(crate) async fn run(
     };
     let running: Vec<Pgbench> = (0..crowd.plugins).map(start).collect();
     let finished = join_all(running.into_iter().map(|pgbench| pgbench.finish(time + LEEWAY))).await;
-    Log::of(finished.into_iter().collect::<Result<_, String>>()?)
+    let finished = finished.into_iter().collect::<Result<Vec<_>, String>>()?;
+    Log::of(finished.into_iter().flatten().collect())
 }
 
 struct Pgbench {
-    /// The beginning of its log's name.
+    /// The beginning of its logs' names.
     log: PathBuf,
     child: Child,
     logs_in_each_time: bool,
 }
 
 impl Pgbench {
-    async fn finish(self, limit: Duration) -> Result<Vec<Transaction>, String> {
-        let log = format!("{}.{}", self.log.display(), self.child.id().unwrap_or_default());
+    /// The transactions of each of its threads.
+    async fn finish(self, limit: Duration) -> Result<Vec<Vec<Transaction>>, String> {
+        let first = PathBuf::from(format!("{}.{}", self.log.display(), self.child.id().unwrap_or_default()));
         // Dropping it ends the program.
         let output = timeout(limit, self.child.wait_with_output()).await;
-        let lines = fs::read_to_string(&log).unwrap_or_default();
-        let _ = fs::remove_file(&log);
+        let further = (1..).map(|thread| PathBuf::from(format!("{}.{thread}", first.display())));
+        let logs = std::iter::once(first.clone()).chain(further).map_while(|log| {
+            let lines = fs::read_to_string(&log).ok()?;
+            fs::remove_file(&log).ok()?;
+            Some(transactions(&lines, self.logs_in_each_time))
+        });
+        let logs = logs.collect();
         let output = output.map_err(|_| format!("pgbench does not end within {limit:?}"))?.expect("pgbench ends");
         if !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
             return Err(complaint.lines().next().unwrap_or("pgbench failed").to_owned());
         }
-        let mut lines = lines.lines().filter_map(line);
-        if !self.logs_in_each_time {
-            return Ok(lines.map(|(_, transaction)| transaction).collect());
-        }
-        // To pgbench a transaction begins after its login; here it does when the client's last one has ended.
-        let mut last = HashMap::new();
-        let since_the_last = lines.by_ref().filter_map(|(client, one)| {
-            let before = last.insert(client, one.ended)?;
-            Some(Transaction { took: one.ended.saturating_sub(before), ..one })
-        });
-        Ok(since_the_last.collect())
+        Ok(logs)
     }
 }
 
-/// The client's number and its transaction, of a line of pgbench's log: client, count, microseconds, script, seconds since
+/// What a log of pgbench tells.
+fn transactions(lines: &str, logs_in_each_time: bool) -> Vec<Transaction> {
+    let lines = lines.lines().filter_map(line);
+    if !logs_in_each_time {
+        return lines.map(|(_, transaction)| transaction).collect();
+    }
+    // To pgbench a transaction begins after its login; here it does when the client's last one has ended.
+    let mut last = HashMap::new();
+    let since_the_last = lines.filter_map(|(client, one)| {
+        let before = last.insert(client, one.ended)?;
+        Some(Transaction { took: one.ended.saturating_sub(before), ..one })
+    });
+    since_the_last.collect()
+}
+
+/// The client's number and its transaction, of a line: client, count, microseconds, script, seconds since
 /// 1970, microseconds.
 fn line(line: &str) -> Option<(u64, Transaction)> {
     let mut fields = line.split(' ').map(|field| field.parse::<u64>().ok());

@@ -8,6 +8,9 @@ use std::process::Command;
 use crate::stage::{PASSWORD, PLUGINS, SHARED, Stage, USER};
 use crate::workload::Scene;
 
+/// More than there ever are.
+const MAX_CLIENTS: u32 = 1000;
+
 /// A proxy that is to be started.
 pub(crate) struct Proxy {
     pub(crate) command: Command,
@@ -42,18 +45,18 @@ pub(crate) fn greenroom(stage: &Stage, scene: &Scene) -> Proxy {
 pub(crate) async fn pgbouncer(stage: &Stage, scene: &Scene) -> Proxy {
     let [port] = free_ports();
     let users = stage.write("users.txt", &format!("\"{USER}\" \"{}\"\n", stage.verifier().await));
-    let (mode, named_statements) = match (scene.named_statements, has_named_statements()) {
-        (true, true) => ("transaction", "max_prepared_statements = 200\n"),
-        (true, false) => ("session", ""),
-        (false, _) => ("transaction", ""),
+    let servers = (scene.servers / scene.plugins).max(1);
+    let (mode, servers, named_statements) = match (scene.named_statements, has_named_statements()) {
+        (true, true) => ("transaction", servers, "max_prepared_statements = 200\n"),
+        (true, false) => ("session", MAX_CLIENTS, ""),
+        (false, _) => ("transaction", servers, ""),
     };
     let config = format!(
         "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
          unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\n{named_statements}\
-         default_pool_size = {}\nmax_client_conn = 1000\nlog_connections = 0\nlog_disconnections = 0\n",
+         default_pool_size = {servers}\nmax_client_conn = {MAX_CLIENTS}\nlog_connections = 0\nlog_disconnections = 0\n",
         stage.port(),
         users.display(),
-        (scene.servers / scene.plugins).max(1),
     );
     let mut command = Command::new("pgbouncer");
     command.arg("-q").arg(stage.write("pgbouncer.ini", &config));
@@ -68,7 +71,7 @@ pub(crate) async fn pgbouncer(stage: &Stage, scene: &Scene) -> Proxy {
 pub(crate) fn haproxy(stage: &Stage) -> Proxy {
     let [port] = free_ports();
     let config = format!(
-        "global\n  nbthread 1\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  nbthread 1\n  maxconn {MAX_CLIENTS}\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\nlisten postgres\n  bind 127.0.0.1:{port}\n  server one 127.0.0.1:{}\n",
         stage.port()
     );
@@ -80,14 +83,16 @@ pub(crate) fn haproxy(stage: &Stage) -> Proxy {
 /// What is to be known of how the pools are set up, for the line above the table.
 pub(crate) fn in_words(scene: &Scene) -> String {
     let servers = scene.servers;
-    let pools = match scene.plugins {
-        1 => format!("greenroom and PgBouncer have {servers} servers"),
-        _ => format!("greenroom has {servers} servers, PgBouncer one for each database, {PLUGINS}"),
-    };
-    if scene.named_statements && !has_named_statements() {
-        return format!("{pools}, PgBouncer in session mode, for this version has no named statements in another");
+    if scene.plugins > 1 {
+        return format!("greenroom has {servers} servers, PgBouncer one for each database, {PLUGINS}");
     }
-    pools
+    if scene.named_statements && !has_named_statements() {
+        return format!(
+            "greenroom has {servers} servers. PgBouncer is in session mode, with a server for each client: in transaction mode this \
+             version has no named statements"
+        );
+    }
+    format!("greenroom and PgBouncer have {servers} servers")
 }
 
 /// Whether PgBouncer can keep named statements apart in transaction mode: since 1.21.

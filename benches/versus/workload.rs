@@ -44,8 +44,7 @@ const ONE_PLUGIN: Scene = Scene { servers: 8, plugins: 1, named_statements: fals
 
 const USUAL: Workload = Workload { name: "", about: "", load: Load::Pgbench(&[]), clients: 32, scene: ONE_PLUGIN };
 
-/// A session with named statements keeps a server in greenroom and in older PgBouncers: there are as many servers as clients.
-const NAMED: Workload = Workload { clients: 8, scene: Scene { named_statements: true, ..ONE_PLUGIN }, ..USUAL };
+const NAMED: Workload = Workload { scene: Scene { named_statements: true, ..ONE_PLUGIN }, ..USUAL };
 
 impl Workload {
     pub(crate) fn all() -> Vec<Self> {
@@ -64,14 +63,16 @@ impl Workload {
             },
             Self {
                 name: "select, prepared",
-                about: "8 clients read a row by its key with a named statement.",
+                about: "The same, with a statement that each client prepares once under a name.",
                 load: Load::Pgbench(&["-S", "-M", "prepared"]),
                 ..NAMED
             },
             Self {
                 name: "TPC-B, prepared",
-                about: "8 clients run pgbench's own transaction of seven statements, which have names.",
-                load: Load::Pgbench(&["-b", "tpcb-like", "-M", "prepared"]),
+                about: "32 clients run pgbench's own transaction of seven statements, which have names.",
+                // A thread for each: pgbench waits for the answer to a Parse, and if the client got no server because others
+                // of the same thread have them all for their transactions, these would wait for it in turn.
+                load: Load::Pgbench(&["-b", "tpcb-like", "-M", "prepared", "-j", "32"]),
                 ..NAMED
             },
             Self {
@@ -107,15 +108,16 @@ impl Workload {
             },
             Self {
                 name: "logins",
-                about: "8 clients log in by scram-sha-256, read a row and leave; that is a transaction here, also for p50 and p99.",
+                about: "8 clients log in by scram-sha-256, read a row and leave; that is a transaction here, also for p50 and \
+                        p99.",
                 load: Load::Pgbench(&["-S", "-C"]),
                 clients: 8,
                 ..USUAL
             },
             Self {
                 name: "thirty plugins",
-                about: "4 clients of each of thirty plugins read a row by its key with the extended protocol. For greenroom the \
-                        plugins are schemas of one database, for the others each has a database.",
+                about: "4 clients of each of thirty plugins read a row by its key with the extended protocol.\n\
+                        For greenroom the plugins are schemas of one database, for the others each has a database.",
                 load: Load::Script(
                     &["-M", "extended"],
                     "\\set id random(1, 10000)\nselect value from item where id = :id;\n",
@@ -125,10 +127,10 @@ impl Workload {
             },
             Self {
                 name: "one greedy plugin, nine polite ones",
-                about: "Plugins that compete for greenroom's 4 servers. A transaction is `pg_sleep`, so that it costs a server \
-                        time and the machine nothing. The greedy plugin has 200 clients that never pause; of each polite one, 2 \
-                        clients hold a server for 5 ms and pause for 30 ms on average. A wait is the time until BEGIN is \
-                        answered. Then all ten want more than there is, with transactions of 1 to 9 ms.",
+                about: "Plugins that compete for greenroom's 4 servers. A transaction is `pg_sleep`, which costs a server\n\
+                        time and the machine nothing. The greedy plugin has 200 clients that never pause; of each polite\n\
+                        one, 2 clients hold a server for 5 ms and pause for 30 ms on average. A wait is the time until\n\
+                        BEGIN is answered. Then all ten want more than there is, with transactions of 1 to 9 ms.",
                 load: Load::Shares,
                 ..USUAL
             },

@@ -20,6 +20,7 @@ mod lone_settings;
 mod memory;
 mod observability;
 mod overlay;
+mod performance;
 mod pins;
 mod pool;
 mod prepared;
