@@ -83,7 +83,7 @@ pub struct ServerEndpoint {
 }
 
 /// Who logs in: at PostgreSQL, and as a client of a route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Login {
     /// Role name.
     pub user: Arc<str>,

@@ -16,7 +16,7 @@ pub enum Division {
 }
 
 /// A way to a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Connection {
     /// The server.
     pub server: Arc<ServerEndpoint>,
@@ -40,7 +40,7 @@ pub struct PluginSettings {
 }
 
 /// Where a plugin's data is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PluginPlace {
     /// On a PostgreSQL server.
     Postgres(PostgresPlace),
@@ -61,7 +61,7 @@ impl PluginPlace {
 }
 
 /// A plugin's place on a PostgreSQL server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PostgresPlace {
     /// The way to the server: the base connection with the plugin's own laid over it.
     pub connection: Connection,
@@ -88,6 +88,13 @@ pub struct OtherDatabase {
     pub database: Arc<str>,
     /// Its limits.
     pub limits: PoolLimits,
+}
+
+impl OtherDatabase {
+    /// Everything but its limits.
+    pub(super) fn place(&self) -> (&Connection, &Arc<str>) {
+        (&self.connection, &self.database)
+    }
 }
 
 /// What becomes of a name that nothing was configured for.

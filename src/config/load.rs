@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::mistake::Mistakes;
+use super::seen::Reads;
 use super::yaml::{Node, Source, Transform, Value, from_environment, merge_files, parse};
-use super::{Config, ConfigErrors, Environment, Written, read};
+use super::{Config, ConfigErrors, Environment, Seen, Written, read};
 
 /// What messages call a document that came from no file.
 const IN_MEMORY: &str = "configuration";
@@ -30,6 +31,16 @@ impl Config {
 
     /// The same, and the files as they are written beside it.
     pub fn load_as_written(files: &[PathBuf], environment: &Environment) -> Result<(Self, Written), ConfigErrors> {
+        Self::look(files, environment).0
+    }
+
+    /// The same, and what was seen in the files, whatever came of it.
+    pub fn look(files: &[PathBuf], environment: &Environment) -> (Result<(Self, Written), ConfigErrors>, Seen) {
+        let reads = Reads::default();
+        (Self::read(files, environment, &reads), reads.seen())
+    }
+
+    fn read(files: &[PathBuf], environment: &Environment, reads: &Reads) -> Result<(Self, Written), ConfigErrors> {
         let mistakes = Mistakes::default();
         let mut documents = Vec::new();
         if files.is_empty() {
@@ -37,7 +48,7 @@ impl Config {
         }
         for file in files {
             let name = file.display().to_string();
-            match std::fs::read_to_string(file) {
+            match reads.read(file) {
                 Ok(text) => documents.push(Document {
                     source: Source::new(name, &text),
                     directory: file.parent().map(Path::to_owned).unwrap_or_default(),
@@ -48,7 +59,7 @@ impl Config {
                 Err(error) => mistakes.add_for_file(name, None, format!("cannot be read: {error}")),
             }
         }
-        understand(documents, environment, mistakes)
+        understand(documents, environment, reads, mistakes)
     }
 
     /// Reads one document from memory, with no environment.
@@ -60,7 +71,7 @@ impl Config {
     pub fn parse_as_written(text: &str) -> Result<(Self, Written), ConfigErrors> {
         let source = Source::new(IN_MEMORY.to_owned(), text);
         let document = Document { source, directory: PathBuf::new() };
-        understand(vec![document], &Environment::new(), Mistakes::default())
+        understand(vec![document], &Environment::new(), &Reads::default(), Mistakes::default())
     }
 }
 
@@ -73,10 +84,11 @@ struct Document {
 fn understand(
     documents: Vec<Document>,
     environment: &Environment,
+    reads: &Reads,
     mistakes: Mistakes,
 ) -> Result<(Config, Written), ConfigErrors> {
     let names: Vec<String> = documents.iter().map(|document| document.source.name.clone()).collect();
-    let transform = Transform { environment, mistakes: &mistakes };
+    let transform = Transform { environment, reads, mistakes: &mistakes };
     let mut merged: Option<Node> = None;
     let mut complete = mistakes.is_empty();
     for Document { source, directory } in documents {

@@ -7,15 +7,18 @@
 //!
 //! Neither looks around in the process: files and environment are handed in.
 
+mod changes;
 mod connection;
 mod database;
 mod limits;
+mod live;
 mod load;
 mod logging;
 mod mistake;
 mod overlay;
 mod password;
 mod read;
+mod seen;
 mod yaml;
 
 #[cfg(test)]
@@ -24,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use changes::Changes;
 pub use connection::{
     AuthMethod, HttpAddress, ListenAddress, Listener, Login, ServerAddress, ServerEndpoint, SslMode, TlsSettings,
     is_loopback,
@@ -33,10 +37,12 @@ pub use database::{
     UnknownDatabases, is_plugin_id,
 };
 pub use limits::{KnexPool, PoolLimits, PoolMode, ServerLimits, Timeouts};
+pub use live::{Limits, PluginLimits};
 pub use logging::{LogConfig, LogFormat, LogLevel, MetricsConfig};
 pub use mistake::{ConfigErrors, Mistake};
 pub use overlay::{OverlayError, Written};
 pub use password::{Password, PasswordCommand, SecretText};
+pub use seen::Seen;
 
 /// Environment variables by name; `std::env::vars().collect()` is the process's own.
 pub type Environment = BTreeMap<String, String>;

@@ -45,6 +45,11 @@ impl Written {
         Self { root, environment }
     }
 
+    /// The files, merged.
+    pub(super) fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// The YAML that leads Backstage to greenroom at `address`. `config` is what came of these files.
     ///
     /// # Errors

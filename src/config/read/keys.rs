@@ -10,10 +10,16 @@ pub(in crate::config) struct Key {
     /// Its default, as the documentation writes it.
     #[cfg_attr(not(test), allow(dead_code, reason = "only the tests of the documentation read it"))]
     pub(in crate::config) default: &'static str,
+    /// Whether it is a limit, which can change while greenroom runs.
+    pub(in crate::config) is_limit: bool,
 }
 
 const fn key(path: &'static str, default: &'static str) -> Key {
-    Key { path, default }
+    Key { path, default, is_limit: false }
+}
+
+const fn limit(path: &'static str, default: &'static str) -> Key {
+    Key { path, default, is_limit: true }
 }
 
 /// The table. The keys of `pool` serve `plugin.<id>.pool` and `database.<name>.pool` as well, and so do those of
@@ -29,22 +35,22 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("http.port", "9632"),
     key("division", "backend.database.pluginDivisionMode, else database"),
     key("extensionsSchema", "none"),
-    key("maxServerConnections", "12"),
-    key("reservedConnections", "2"),
-    key("maxParallelConnects", "4"),
+    limit("maxServerConnections", "12"),
+    limit("reservedConnections", "2"),
+    limit("maxParallelConnects", "4"),
     key("replicas", "1"),
     key("pool", ""),
-    key("pool.min", "knexConfig.pool.min, else 0"),
-    key("pool.max", "knexConfig.pool.max, else 10"),
-    key("pool.acquireTimeoutMillis", "25000"),
-    key("pool.createTimeoutMillis", "knexConfig.pool, else 30000"),
-    key("pool.destroyTimeoutMillis", "knexConfig.pool, else 5000"),
-    key("pool.idleTimeoutMillis", "knexConfig.pool, else 30000"),
-    key("pool.reapIntervalMillis", "knexConfig.pool, else 1000"),
-    key("pool.createRetryIntervalMillis", "knexConfig.pool, else 200"),
-    key("pool.propagateCreateError", "knexConfig.pool, else true"),
-    key("pool.maxConnectionLifetimeMillis", "3600000"),
-    key("pool.mode", "transaction"),
+    limit("pool.min", "knexConfig.pool.min, else 0"),
+    limit("pool.max", "knexConfig.pool.max, else 10"),
+    limit("pool.acquireTimeoutMillis", "25000"),
+    limit("pool.createTimeoutMillis", "knexConfig.pool, else 30000"),
+    limit("pool.destroyTimeoutMillis", "knexConfig.pool, else 5000"),
+    limit("pool.idleTimeoutMillis", "knexConfig.pool, else 30000"),
+    limit("pool.reapIntervalMillis", "knexConfig.pool, else 1000"),
+    limit("pool.createRetryIntervalMillis", "knexConfig.pool, else 200"),
+    limit("pool.propagateCreateError", "knexConfig.pool, else true"),
+    limit("pool.maxConnectionLifetimeMillis", "3600000"),
+    limit("pool.mode", "transaction"),
     key("clientPassword", "the connection's password"),
     key("passwordCommand", "none"),
     key("passwordCommand.command", "required"),
@@ -55,7 +61,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("plugin.<id>", ""),
     key("plugin.<id>.division", "division"),
     key("plugin.<id>.extensionsSchema", "extensionsSchema"),
-    key("plugin.<id>.weight", "1"),
+    limit("plugin.<id>.weight", "1"),
     key("plugin.<id>.pool", "pool"),
     key("plugin.<id>.clientPassword", "the connection's own password, else clientPassword"),
     key("plugin.<id>.passwordCommand", "none with a password of the connection's own, else passwordCommand"),
@@ -68,19 +74,29 @@ pub(in crate::config) const KEYS: &[Key] = &[
     key("unknownDatabases", "refuse"),
     key("threads", "1"),
     key("timeouts", ""),
-    key("timeouts.loginMillis", "15000"),
-    key("timeouts.idleInTransactionMillis", "300000"),
-    key("timeouts.transactionMillis", "0"),
-    key("timeouts.idleClientMillis", "0"),
-    key("timeouts.clientWriteMillis", "60000"),
-    key("timeouts.pinIdleMillis", "0"),
-    key("shutdownGraceMillis", "30000"),
+    limit("timeouts.loginMillis", "15000"),
+    limit("timeouts.idleInTransactionMillis", "300000"),
+    limit("timeouts.transactionMillis", "0"),
+    limit("timeouts.idleClientMillis", "0"),
+    limit("timeouts.clientWriteMillis", "60000"),
+    limit("timeouts.pinIdleMillis", "0"),
+    limit("shutdownGraceMillis", "30000"),
     key("log", ""),
     key("log.format", "text"),
-    key("log.level", "info"),
+    limit("log.level", "info"),
     key("metrics", ""),
     key("metrics.maxPlugins", "50"),
 ];
+
+/// Whether a key below `greenroom` is a limit.
+pub(in crate::config) fn is_limit(path: &[&str]) -> bool {
+    let path = match path {
+        ["plugin" | "database", _, "pool", key] => format!("pool.{key}"),
+        ["plugin", _, key] => format!("plugin.<id>.{key}"),
+        path => path.join("."),
+    };
+    KEYS.iter().any(|key| key.is_limit && key.path == path)
+}
 
 /// Notes every key under `greenroom` that is not in the table.
 pub(super) fn check(greenroom: &Node, mistakes: &Mistakes) {

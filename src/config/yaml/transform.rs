@@ -7,6 +7,7 @@ use super::substitution::{Substituted, substitute, trim, trim_end};
 use super::wanted::Wanted;
 use crate::config::Environment;
 use crate::config::mistake::Mistakes;
+use crate::config::seen::Reads;
 
 /// How deep files may include files; a file that includes itself ends here.
 const MAX_INCLUDES: usize = 16;
@@ -18,6 +19,8 @@ const INCLUDES: [&str; 3] = ["$file", "$env", "$include"];
 pub(in crate::config) struct Transform<'a> {
     /// Where variables come from.
     pub(in crate::config) environment: &'a Environment,
+    /// How files are read.
+    pub(in crate::config) reads: &'a Reads,
     /// Where mistakes go.
     pub(in crate::config) mistakes: &'a Mistakes,
 }
@@ -111,12 +114,12 @@ impl Transform<'_> {
             },
             "$file" => {
                 let file = place.directory.join(&argument);
-                read(&file).map(|text| {
+                self.read(&file).map(|text| {
                     let origin = node.origin.with_text_of(file);
                     (Node { value: Value::Text(trim_end(&text).to_owned()), origin }, place.clone())
                 })
             }
-            _ => match included(&argument, place) {
+            _ => match self.included(&argument, place) {
                 Ok(None) => return None,
                 // Text out of another file has its variables filled in, unlike that of $env and $file.
                 Ok(Some((found, place))) => match &found.value {
@@ -134,40 +137,41 @@ impl Transform<'_> {
             }
         }
     }
-}
 
-/// What `file.yaml#a.b` leads to; `None` when the file has nothing at that path.
-fn included(argument: &str, place: &Place) -> Result<Option<(Node, Place)>, String> {
-    let (file, below) = argument.split_once('#').unwrap_or((argument, ""));
-    let path = place.directory.join(file);
-    let is_json = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => false,
-        Some("json") => true,
-        _ => return Err(format!("$include of {file}: expected a .yaml, .yml or .json file")),
-    };
-    if place.depth == MAX_INCLUDES {
-        return Err(format!("$include of {file}: more than {MAX_INCLUDES} files deep; does it include itself?"));
-    }
-    let source = Source::new(path.display().to_string(), &read(&path)?);
-    let parsed = match is_json {
-        true => parse_json(&source.text, Origin::root(source.clone())).map_err(|error| format!("JSON: {error}")),
-        false => parse_any(source).map_err(|error| format!("YAML: {error}")),
-    };
-    let mut node = parsed.map_err(|error| format!("$include of {file}: not valid {error}"))?;
-    for key in below.split('.').filter(|_| !below.is_empty()) {
-        let Value::Map(mut map) = node.value else {
-            let at = Some(node.origin.dotted()).filter(|path| !path.is_empty()).unwrap_or("the whole file".to_owned());
-            return Err(format!("$include of {argument}: {at} is not a mapping"));
+    /// What `file.yaml#a.b` leads to; `None` when the file has nothing at that path.
+    fn included(&self, argument: &str, place: &Place) -> Result<Option<(Node, Place)>, String> {
+        let (file, below) = argument.split_once('#').unwrap_or((argument, ""));
+        let path = place.directory.join(file);
+        let is_json = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml" | "yml") => false,
+            Some("json") => true,
+            _ => return Err(format!("$include of {file}: expected a .yaml, .yml or .json file")),
         };
-        match map.remove(key) {
-            Some(found) => node = found,
-            None => return Ok(None),
+        if place.depth == MAX_INCLUDES {
+            return Err(format!("$include of {file}: more than {MAX_INCLUDES} files deep; does it include itself?"));
         }
+        let source = Source::new(path.display().to_string(), &self.read(&path)?);
+        let parsed = match is_json {
+            true => parse_json(&source.text, Origin::root(source.clone())).map_err(|error| format!("JSON: {error}")),
+            false => parse_any(source).map_err(|error| format!("YAML: {error}")),
+        };
+        let mut node = parsed.map_err(|error| format!("$include of {file}: not valid {error}"))?;
+        for key in below.split('.').filter(|_| !below.is_empty()) {
+            let Value::Map(mut map) = node.value else {
+                let at =
+                    Some(node.origin.dotted()).filter(|path| !path.is_empty()).unwrap_or("the whole file".to_owned());
+                return Err(format!("$include of {argument}: {at} is not a mapping"));
+            };
+            match map.remove(key) {
+                Some(found) => node = found,
+                None => return Ok(None),
+            }
+        }
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Some((node, Place { directory, depth: place.depth + 1 })))
     }
-    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-    Ok(Some((node, Place { directory, depth: place.depth + 1 })))
-}
 
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    fn read(&self, path: &Path) -> Result<String, String> {
+        self.reads.read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    }
 }
