@@ -1,10 +1,15 @@
 //! What greenroom writes to its log.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
+
+/// While there is only one log, tracing asks the thread that comes first to a line whether anybody wants it, once and for all;
+/// that may be another test's, which wants none. Beside a second one it asks all.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Everything that is logged on this test's thread, on which its greenroom runs as well, until it is dropped.
 #[derive(Debug)]
@@ -16,6 +21,7 @@ pub(crate) struct Log {
 impl Log {
     /// Begins to write down.
     pub(crate) fn begin() -> Self {
+        LazyLock::force(&ANOTHER);
         let text = Text::default();
         let writer = text.clone();
         let subscriber = tracing_subscriber::fmt()
