@@ -113,7 +113,7 @@ impl House {
         ));
         let config = config.expect("it is right");
         let (routes, metrics) = (RouteTable::new(&config), Metrics::new(10));
-        let pools = Pools::new(config.server_limits, Secrets::new(Arc::clone(&metrics)), metrics);
+        let pools = Pools::new(config.limits(), Secrets::new(Arc::clone(&metrics)), metrics);
         let member = |plugin: u32| {
             let route = routes.resolve(&format!("backstage_plugin_p{plugin}"), None).expect("it is a plugin's");
             let _context = runtime.enter();

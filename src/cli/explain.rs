@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::{ConfigFiles, environment, say};
-use crate::config::{Config, Division, PluginPlace, ServerEndpoint, SslMode};
+use crate::config::{Config, Division, Limits, PluginPlace, ServerEndpoint, SslMode};
 use crate::provision;
 use crate::route::{POSTGRES, Route, RouteError, RouteTable};
 use crate::sql::quote;
@@ -23,7 +23,7 @@ pub(super) struct ExplainArgs {
 /// Explains one, or all that the configuration names.
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let config = Config::load(&args.config.paths(), &environment())?;
-    let book = Book { table: RouteTable::new(&config), config: &config };
+    let book = Book { table: RouteTable::new(&config), limits: config.limits(), config: &config };
     let explained = match &args.database {
         Some(name) => book.one(name)?,
         None => book.all()?,
@@ -35,6 +35,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
 /// A configuration and its routes.
 struct Book<'c> {
     config: &'c Config,
+    limits: Limits,
     table: RouteTable,
 }
 
@@ -106,7 +107,7 @@ impl Book<'_> {
     }
 
     fn route(&self, route: &Route) -> anyhow::Result<String> {
-        let (target, limits) = (&route.target, &route.limits);
+        let (target, limits) = (&route.target, &self.limits.plugin(route.plugin.as_str()).pool);
         let mut out = format!("{}\n", route.database);
         let mut line = |what: &str, text: &str| writeln!(out, "  {what:<10} {text}");
         line("plugin", &self.plugin(route))?;
@@ -229,7 +230,7 @@ mod tests {
              {database}greenroom: {more}\n"
         );
         let config = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
-        let book = Book { table: RouteTable::new(&config), config: &config };
+        let book = Book { table: RouteTable::new(&config), limits: config.limits(), config: &config };
         let explained = name.map_or_else(|| book.all(), |name| book.one(name))?;
         assert!(!explained.contains("geheim"), "{explained}");
         Ok(explained)

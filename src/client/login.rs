@@ -62,7 +62,8 @@ pub(super) async fn log_in(
     let metrics = shared.metrics.plugin(route.plugin.as_str());
     drop(arriving);
     let state = metrics.clients.enter(ClientState::Login);
-    let admitted = timeout(shared.timeouts.login, authenticate(&mut stream, &startup, auth, &route, shared)).await;
+    let limit = shared.epoch().timeouts.login;
+    let admitted = timeout(limit, authenticate(&mut stream, &startup, auth, &route, shared)).await;
     let refusal = match admitted {
         Ok(Ok(leftover)) => match open_session(&startup, &route, shared).await {
             Ok(opened) => {
@@ -321,7 +322,7 @@ async fn greet(
     }
     message::backend_key_data(&mut out, key.pid, &key.secret);
     message::ready_for_query(&mut out, TxStatus::Idle);
-    match timeout(shared.timeouts.login, stream.write_all(&out)).await {
+    match timeout(shared.epoch().timeouts.login, stream.write_all(&out)).await {
         Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, extensions, kept, leftover, state }),
         _ => None,
     }

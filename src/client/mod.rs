@@ -1,5 +1,6 @@
 //! One client, from its hello to its goodbye.
 //!
+//! - `epoch`: its limits in time, which may change.
 //! - `handshake`: what it asks for before anybody knows who it is.
 //! - `login`: who it is, where its data is, and whether that exists.
 //! - `provisioning`: making its schema exist.
@@ -8,6 +9,7 @@
 //! - `traps`: what schema division keeps from plugins, told in the log.
 //! - `Shared`: what every client is handed.
 
+mod epoch;
 mod handshake;
 mod login;
 mod provisioning;
@@ -20,6 +22,7 @@ mod traps;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+pub use epoch::Epoch;
 pub use handshake::{HandshakeError, Hello, read_hello};
 pub use shared::Shared;
 pub use startup::Startup;
@@ -32,7 +35,7 @@ use crate::net::Stream;
 pub async fn serve(mut stream: Stream, auth: AuthMethod, shared: &Shared) {
     let unknown = shared.metrics.unknown();
     let arriving = unknown.clients.enter(ClientState::Login);
-    let hello = match timeout(shared.timeouts.login, read_hello(&mut stream)).await {
+    let hello = match timeout(shared.epoch().timeouts.login, read_hello(&mut stream)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(HandshakeError::Refused(report))) => {
             unknown.login(LoginResult::Broken);

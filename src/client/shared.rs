@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use super::epoch::{Epoch, Epochs};
 use super::traps::Traps;
 use crate::auth::{Credentials, Salts};
 use crate::cancel::CancelKeys;
-use crate::config::{Login, Timeouts};
+use crate::config::{Limits, Login};
 use crate::metrics::Metrics;
 use crate::net::Buffers;
 use crate::pool::Pools;
@@ -39,8 +40,7 @@ pub struct Shared {
     pub keys: Arc<CancelKeys>,
     /// Every number.
     pub metrics: Arc<Metrics>,
-    /// Limits in time.
-    pub timeouts: Timeouts,
+    epochs: Epochs,
     /// Buffers for bytes in flight.
     pub buffers: Buffers,
     /// Cancelled when the proxy drains: transactions end, then their clients.
@@ -71,8 +71,9 @@ impl Shared {
         pools: Arc<Pools>,
         secrets: Arc<Secrets>,
         metrics: Arc<Metrics>,
-        timeouts: Timeouts,
+        limits: &Limits,
     ) -> Self {
+        let draining = CancellationToken::new();
         let base = routes.resolve(POSTGRES, None).ok().filter(|base| routes.creates_schemas(base));
         let databases = base.map(|base| provision::databases_sql(&routes.virtual_databases(&base)).into());
         Self {
@@ -81,16 +82,27 @@ impl Shared {
             pools,
             secrets,
             metrics,
-            timeouts,
+            epochs: Epochs::new(limits, draining.clone()),
             keys: Arc::default(),
             buffers: Buffers::default(),
-            draining: CancellationToken::new(),
+            draining,
             ending: CancellationToken::new(),
             traps: Traps::default(),
             salts: Salts::default(),
             credentials: Mutex::default(),
             provisioned: Mutex::default(),
         }
+    }
+
+    /// The limits in time now.
+    pub fn epoch(&self) -> Arc<Epoch> {
+        self.epochs.now()
+    }
+
+    /// From now on these are the limits, for clients that are there already as well.
+    pub fn reload(&self, limits: &Limits) {
+        self.epochs.next(limits);
+        self.pools.reload(limits.clone());
     }
 
     /// What proves that a client is `login`, now. The keys of a password are derived once: it costs milliseconds.

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::AcquireError;
 use super::lease::Lease;
 use super::loan::Grant;
+use super::place::Place;
 use super::reason::CloseReason;
-use super::scheduler::Granted;
 use super::{Member, Parameters, opening};
-use crate::config::PoolMode;
+use crate::config::{PoolLimits, PoolMode};
 use crate::metrics::GaugeGuard;
 use crate::server::Dress;
 
@@ -53,14 +52,19 @@ impl Future for Acquire {
 }
 
 impl Member {
-    /// When its leases end.
+    /// When the leases of a session that begins now end.
     pub fn mode(&self) -> PoolMode {
-        self.limits.mode
+        self.limits().mode
     }
 
     /// The longest that preparing a server may take.
     pub fn create_timeout(&self) -> Duration {
-        self.limits.create_timeout
+        self.limits().create_timeout
+    }
+
+    /// They may change while the session lasts.
+    fn limits(&self) -> PoolLimits {
+        self.pool.scheduler.plugin_limits(self.plugin_index)
     }
 
     /// Lends an idle server at once, if there is one and nobody waits for it.
@@ -82,14 +86,14 @@ impl Member {
     pub fn acquire(&self, kind: Kind) -> Acquire {
         let member = self.clone();
         Acquire(Box::pin(async move {
-            let began = Instant::now();
+            let (began, limit) = (Instant::now(), member.limits().acquire_timeout);
             let waiting = GaugeGuard::new(&member.metrics.acquire_waiting);
-            let result = timeout_at(began + member.limits.acquire_timeout, member.granted(kind)).await;
+            let result = timeout_at(began + limit, member.granted(kind)).await;
             drop(waiting);
             member.metrics.acquire_seconds.observe(began.elapsed().as_secs_f64());
             result.unwrap_or_else(|_| {
                 member.metrics.acquire_timeouts.inc();
-                Err(member.timed_out(began))
+                Err(member.timed_out(began, limit))
             })
         }))
     }
@@ -97,7 +101,7 @@ impl Member {
     async fn granted(&self, kind: Kind) -> Lent {
         match kind {
             Kind::Shared => {
-                let mut place = Place::last(self, false);
+                let mut place = self.place(false);
                 loop {
                     let Grant::Shared(loan) = place.turn().await? else {
                         unreachable!("a shared server was asked for");
@@ -107,14 +111,15 @@ impl Member {
                     if lease.is_alive() {
                         return Ok((lease, None));
                     }
-                    place.back_to_the_front(lease);
+                    place.back_to_the_front();
+                    lease.close(CloseReason::ServerEnded);
                 }
             }
             Kind::Private { startup, dress } => {
-                let Grant::Room(slot, seat, under_way) = Place::last(self, true).turn().await? else {
+                let Grant::Room(slot, seat, under_way) = self.place(true).turn().await? else {
                     unreachable!("room was asked for");
                 };
-                let opened = opening::private(&self.pool, &self.limits, &startup, dress, slot).await;
+                let opened = opening::private(&self.pool, &self.limits(), &startup, dress, slot).await;
                 drop(under_way);
                 let (entry, parameters) = opened.map_err(|error| AcquireError::Open(Arc::new(error)))?;
                 Ok((Lease::private(self, entry, seat), Some(parameters)))
@@ -122,47 +127,16 @@ impl Member {
         }
     }
 
-    fn timed_out(&self, began: Instant) -> AcquireError {
+    fn place(&self, private: bool) -> Place<'_> {
+        Place::last(&self.pool.scheduler, self.pool.index, self.plugin_index, private)
+    }
+
+    fn timed_out(&self, began: Instant, waited: Duration) -> AcquireError {
         AcquireError::TimedOut {
             plugin: self.plugin.clone(),
-            waited: self.limits.acquire_timeout,
+            waited,
             usage: self.pool.scheduler.usage(self.plugin_index),
             source: self.pool.scheduler.failure_since(self.pool.index, began),
         }
-    }
-}
-
-/// A place in the queue, left when dropped.
-struct Place<'a> {
-    member: &'a Member,
-    id: u64,
-    since: Instant,
-    answer: oneshot::Receiver<Granted>,
-}
-
-impl<'a> Place<'a> {
-    /// Behind all others of the plugin.
-    fn last(member: &'a Member, private: bool) -> Self {
-        let since = Instant::now();
-        let (id, answer) = member.pool.scheduler.wait(member.pool.index, member.plugin_index, private);
-        Self { member, id, since, answer }
-    }
-
-    /// Waits to be served.
-    async fn turn(&mut self) -> Granted {
-        (&mut self.answer).await.unwrap_or(Err(AcquireError::Closed))
-    }
-
-    /// The server that it was lent is dead: it is the next one again, also for what that one sets free.
-    fn back_to_the_front(&mut self, dead: Lease) {
-        let Member { pool, plugin_index, .. } = self.member;
-        self.answer = pool.scheduler.wait_again(pool.index, *plugin_index, self.id, self.since);
-        dead.close(CloseReason::ServerEnded);
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.member.pool.scheduler.leave(self.member.plugin_index, self.id);
     }
 }

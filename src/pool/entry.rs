@@ -5,12 +5,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rand::Rng;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::Pool;
 use super::reason::CloseReason;
-use super::slot::Slot;
+use super::slot::{Closing, Slot};
+use crate::config::PoolLimits;
 use crate::metrics::{InState, ServerState};
 use crate::protocol::{Backend, frame, message};
 use crate::server::Server;
@@ -22,14 +24,33 @@ const MAX_UNASKED_BYTES: u32 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) server: Server,
-    pub(super) _slot: Slot,
+    _slot: Slot,
     pub(super) idle_since: Instant,
+    opened: Instant,
+    /// Its life, beside that of others: connections that were opened together do not end together.
+    jitter: f64,
     pub(super) expires: Instant,
     pub(super) state: InState<ServerState>,
-    pub(super) destroy_timeout: Duration,
+    destroy_timeout: Duration,
 }
 
 impl Entry {
+    /// A server that was just opened.
+    pub(super) fn new(server: Server, slot: Slot, state: InState<ServerState>, limits: &PoolLimits) -> Self {
+        let (now, jitter) = (Instant::now(), rand::rng().random_range(0.9..=1.1));
+        let destroy_timeout = limits.destroy_timeout;
+        let mut entry =
+            Self { server, _slot: slot, idle_since: now, opened: now, jitter, expires: now, state, destroy_timeout };
+        entry.follow(limits);
+        entry
+    }
+
+    /// The limits may have changed.
+    pub(super) fn follow(&mut self, limits: &PoolLimits) {
+        self.expires = self.opened + limits.max_connection_lifetime.mul_f64(self.jitter);
+        self.destroy_timeout = limits.destroy_timeout;
+    }
+
     /// Whether an idle server has ended, or said something that only a server about to end says. No system call while
     /// nothing has come.
     pub(super) fn is_dead(&mut self) -> bool {
@@ -46,23 +67,24 @@ impl Entry {
         }
     }
 
-    /// Ends the connection in the background; the slot comes back when the server has closed its end, or after the
+    /// Ends the connection, which is counted as closing, in the background; the slot comes back when the server has closed its end, or after the
     /// destroy timeout.
-    pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: CloseReason) {
+    pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: CloseReason, closing: Closing) {
         pool.all_metrics.closed(reason.as_str());
         tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason = reason.as_str(), "server connection closed");
         self.state.set(ServerState::Closing);
         // In the middle of a message a goodbye would be part of it.
         let polite = !matches!(reason, CloseReason::Doubtful | CloseReason::ClientGone | CloseReason::Abandoned);
-        let closing = pool.scheduler.closing();
         // Outside a runtime (the process is ending) dropping the socket is all that can be done.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = timeout(self.destroy_timeout, farewell(&mut self.server, polite)).await;
-                drop(self);
-                drop(closing);
-            });
-        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            drop(self);
+            return drop(closing);
+        };
+        runtime.spawn(async move {
+            let _ = timeout(self.destroy_timeout, farewell(&mut self.server, polite)).await;
+            drop(self);
+            drop(closing);
+        });
     }
 }
 

@@ -120,11 +120,11 @@ impl Lease {
         match (self.held.take(), self.seat.take()) {
             (Some(Held::Shared(mut borrowed)), Some(seat)) => {
                 if let Some(entry) = borrowed.0.take() {
-                    entry.close(&self.pool, reason);
+                    entry.close(&self.pool, reason, self.pool.scheduler.closing());
                 }
                 self.pool.scheduler.leased_server_left(self.pool.index, borrowed, seat);
             }
-            (Some(Held::Private(entry)), _) => entry.close(&self.pool, reason),
+            (Some(Held::Private(entry)), _) => entry.close(&self.pool, reason, self.pool.scheduler.closing()),
             _ => {}
         }
     }

@@ -2,42 +2,42 @@
 
 use std::sync::Arc;
 
-use super::scheduler::Scheduler;
+use super::crew::PostgresCrew;
+use super::scheduler::{Crew, LentOf, Scheduler};
 use super::slot::{Opening, Seat, Slot};
-use super::store::Borrowed;
 
 /// What a waiter is given.
 #[derive(Debug)]
-pub(super) enum Grant {
+pub(super) enum Grant<C: Crew = PostgresCrew> {
     /// An idle server of the pool.
-    Shared(Loan),
+    Shared(Loan<C>),
     /// Room for a connection of its own, which it opens itself.
-    Room(Slot, Seat, Opening),
+    Room(Slot<C>, Seat<C>, Opening<C>),
 }
 
 /// An idle server on its way to a waiter; dropped, it goes back.
 #[derive(Debug)]
-pub(super) struct Loan {
-    scheduler: Arc<Scheduler>,
+pub(super) struct Loan<C: Crew = PostgresCrew> {
+    scheduler: Arc<Scheduler<C>>,
     pool: usize,
-    lent: Option<(Borrowed, Seat)>,
+    lent: Option<(LentOf<C>, Seat<C>)>,
 }
 
-impl Loan {
-    pub(super) fn new(scheduler: &Arc<Scheduler>, pool: usize, borrowed: Borrowed, seat: Seat) -> Self {
-        Self { scheduler: Arc::clone(scheduler), pool, lent: Some((borrowed, seat)) }
+impl<C: Crew> Loan<C> {
+    pub(super) fn new(scheduler: &Arc<Scheduler<C>>, pool: usize, lent: LentOf<C>, seat: Seat<C>) -> Self {
+        Self { scheduler: Arc::clone(scheduler), pool, lent: Some((lent, seat)) }
     }
 
     /// It has arrived.
-    pub(super) fn arrived(mut self) -> (Borrowed, Seat) {
+    pub(super) fn arrived(mut self) -> (LentOf<C>, Seat<C>) {
         self.lent.take().expect("only this and drop take it out")
     }
 }
 
-impl Drop for Loan {
+impl<C: Crew> Drop for Loan<C> {
     fn drop(&mut self) {
-        if let Some((borrowed, seat)) = self.lent.take() {
-            self.scheduler.give_back(self.pool, borrowed, seat);
+        if let Some((lent, seat)) = self.lent.take() {
+            self.scheduler.give_back(self.pool, lent, seat);
         }
     }
 }

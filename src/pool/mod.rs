@@ -4,26 +4,32 @@
 //! to close. A [`Pool`] is the idle servers of one (address, database, login), kept in bb8; a [`Member`] is one plugin's
 //! right to borrow from a pool; a [`Lease`] is a server on loan.
 //!
-//! - `scheduler`: order, limits, the ceiling.
-//! - `dispatch`: what it decides under its lock: shares, order, the ceiling.
+//! - `scheduler`: takes decisions under its lock, and tells those who wait.
+//! - `dispatch`: what it decides: shares, order, limits, the ceiling.
+//! - `crew`: what it has done to connections.
+//! - `lock`: the lock, which a test can replace.
 //! - `loan`: what a waiter is given, on its way to it.
 //! - `migration`: plugins that are served first.
 //! - `store`: idle servers, in bb8.
 //! - `entry`: a server with its slot, its age and its end.
 //! - `lease`: the loan.
+//! - `place`: a place in the queue.
 //! - `acquire`: waiting for one.
 //! - `opening`: connecting.
 //! - `reaper`: closing what is idle, old or dead.
 //! - `reason`: why something was closed.
 
 pub mod acquire;
+mod crew;
 mod dispatch;
 mod entry;
 pub mod error;
 pub mod lease;
 mod loan;
+mod lock;
 mod migration;
 mod opening;
+mod place;
 mod reaper;
 mod reason;
 mod scheduler;
@@ -45,7 +51,7 @@ pub use reason::CloseReason;
 use scheduler::Scheduler;
 use store::Store;
 
-use crate::config::{PoolLimits, ServerAddress, ServerEndpoint, ServerLimits};
+use crate::config::{Limits, PluginLimits, PoolLimits, ServerAddress, ServerEndpoint, ServerLimits};
 use crate::metrics::{Metrics, PluginMetrics, PoolMetrics, ServerMetrics};
 use crate::net::TlsError;
 use crate::route::{PluginId, PoolKey, Route};
@@ -108,12 +114,12 @@ pub struct Member {
     pub plugin: PluginId,
     /// The plugin's numbers.
     pub metrics: Arc<PluginMetrics>,
-    limits: PoolLimits,
 }
 
 /// Every pool and every scheduler of one proxy.
 pub struct Pools {
-    limits: ServerLimits,
+    /// Guards the order of things as well: nobody joins a pool with limits that have just changed.
+    limits: RwLock<Limits>,
     secrets: Arc<Secrets>,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
@@ -128,9 +134,9 @@ struct Known {
 }
 
 impl Pools {
-    /// No pool yet; these are the limits of each PostgreSQL server, whose connections are opened with what `secrets` knows.
-    pub fn new(limits: ServerLimits, secrets: Arc<Secrets>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (known, stop) = (Mutex::default(), CancellationToken::new());
+    /// No pool yet; these are the limits, and connections are opened with what `secrets` knows.
+    pub fn new(limits: Limits, secrets: Arc<Secrets>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (limits, known, stop) = (RwLock::new(limits), Mutex::default(), CancellationToken::new());
         Arc::new(Self { limits, secrets, metrics, known, stop })
     }
 
@@ -139,15 +145,34 @@ impl Pools {
     /// # Errors
     /// TLS settings that cannot be honoured.
     pub fn member(&self, route: &Route) -> Result<Member, TlsError> {
-        let pool = self.pool(route)?;
-        let plugin_index = pool.scheduler.join(pool.index, &route.plugin, &route.limits, route.weight);
+        let limits = self.limits.read();
+        let own = limits.plugin(route.plugin.as_str());
+        let pool = self.pool(route, limits.server)?;
+        let plugin_index = pool.scheduler.join(pool.index, &route.plugin, &own.pool, own.weight);
+        self.show(&route.plugin, own);
         let metrics = self.metrics.plugin(route.plugin.as_str());
-        let limits = [("min", route.limits.min), ("max", route.limits.max), ("weight", route.weight)];
-        limits.into_iter().for_each(|(name, value)| metrics.limit(route.plugin.as_str(), name, value));
-        Ok(Member { metrics, plugin: route.plugin.clone(), limits: route.limits.clone(), plugin_index, pool })
+        Ok(Member { metrics, plugin: route.plugin.clone(), plugin_index, pool })
     }
 
-    fn pool(&self, route: &Route) -> Result<Arc<Pool>, TlsError> {
+    /// From now on these are the limits. No lease is touched: who has more than he may have now gets nothing new, and idle
+    /// servers above a ceiling that was lowered are closed.
+    pub fn reload(&self, limits: Limits) {
+        let mut in_force = self.limits.write();
+        *in_force = limits;
+        for scheduler in self.known.lock().schedulers.values() {
+            for plugin in scheduler.reload(&in_force) {
+                self.show(&plugin, in_force.plugin(plugin.as_str()));
+            }
+        }
+    }
+
+    fn show(&self, plugin: &PluginId, limits: &PluginLimits) {
+        let metrics = self.metrics.plugin(plugin.as_str());
+        let limits = [("min", limits.pool.min), ("max", limits.pool.max), ("weight", limits.weight)];
+        limits.into_iter().for_each(|(name, value)| metrics.limit(plugin.as_str(), name, value));
+    }
+
+    fn pool(&self, route: &Route, limits: ServerLimits) -> Result<Arc<Pool>, TlsError> {
         let (key, schema_division) = (route.target.pool_key(), route.target.schema.is_some());
         let mut known = self.known.lock();
         if let Some(pool) = known.pools.get(&(key.clone(), schema_division)) {
@@ -159,7 +184,7 @@ impl Pools {
         let scheduler = known
             .schedulers
             .entry(address.clone())
-            .or_insert_with(|| Scheduler::new(self.limits, Arc::clone(&server_metrics), self.stop.child_token()));
+            .or_insert_with(|| Scheduler::new(limits, Arc::clone(&server_metrics), self.stop.child_token()));
         let scheduler = Arc::clone(scheduler);
         let facts =
             known.facts.entry((address, Arc::clone(&route.target.database))).or_insert_with(DatabaseFacts::unknown);
@@ -168,7 +193,7 @@ impl Pools {
         let pool = Arc::new_cyclic(|weak: &Weak<Pool>| {
             let store = Arc::new(Store::new(weak.clone()));
             Pool {
-                index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &route.limits),
+                index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &PoolLimits::default()),
                 metrics: server_metrics.pool(&route.target.database),
                 parameters: RwLock::new(None),
                 all_metrics: Arc::clone(&self.metrics),
@@ -197,5 +222,7 @@ impl Pools {
     }
 }
 
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests;

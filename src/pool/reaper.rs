@@ -1,4 +1,5 @@
-//! Looks at the idle servers of one scheduler at every reap interval, while there is anything that may become idle.
+//! Looks at the idle servers of one scheduler at every reap interval, while there is anything that may become idle, and when
+//! the limits change.
 
 use std::sync::Arc;
 
@@ -15,10 +16,12 @@ pub(super) fn start(scheduler: &Arc<Scheduler>) {
         return;
     }
     let (weak, stopped) = (Arc::downgrade(scheduler), scheduler.stopped().clone());
+    let changed = scheduler.limits_changed();
     runtime.spawn(async move {
         while let Some(interval) = weak.upgrade().map(|scheduler| scheduler.reap_interval()) {
             tokio::select! {
                 () = sleep(interval) => {}
+                () = changed.notified() => {}
                 () = stopped.cancelled() => return,
             }
             let Some(scheduler) = weak.upgrade() else { return };

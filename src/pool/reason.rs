@@ -9,6 +9,8 @@ pub enum CloseReason {
     Lifetime,
     /// Another pool needed its place under the ceiling.
     Evicted,
+    /// The ceiling was lowered, and it stood above.
+    Ceiling,
     /// A statement wanted nobody to be connected to its database.
     DatabaseChange,
     /// The session that had kept it for itself ended.
@@ -29,10 +31,11 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Idle,
         Self::Lifetime,
         Self::Evicted,
+        Self::Ceiling,
         Self::DatabaseChange,
         Self::Pinned,
         Self::ClientGone,
@@ -49,6 +52,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
             Self::Evicted => "evicted",
+            Self::Ceiling => "ceiling",
             Self::DatabaseChange => "database_change",
             Self::Pinned => "pinned",
             Self::ClientGone => "client_gone",

@@ -13,7 +13,7 @@ use bb8::ManageConnection;
 use tokio::time::Instant;
 
 use super::entry::Entry;
-use super::error::OpenError;
+use super::opening::Failed;
 use super::{Pool, opening};
 
 /// What bb8 keeps: a server, or the empty shell of one that was taken out to be closed.
@@ -26,17 +26,17 @@ pub(super) struct Manager(Weak<Pool>);
 
 impl ManageConnection for Manager {
     type Connection = Shell;
-    type Error = OpenError;
+    type Error = Failed;
 
     /// Opens a server. The scheduler has counted its slot before.
-    async fn connect(&self) -> Result<Shell, OpenError> {
+    async fn connect(&self) -> Result<Shell, Failed> {
         match self.0.upgrade() {
             Some(pool) => opening::shared(&pool).await.map(|entry| Shell(Some(entry))),
             None => Ok(Shell(None)),
         }
     }
 
-    async fn is_valid(&self, _: &mut Shell) -> Result<(), OpenError> {
+    async fn is_valid(&self, _: &mut Shell) -> Result<(), Failed> {
         Ok(())
     }
 
@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// Opens a server, which is not in the store yet.
-    pub(super) async fn open(&self) -> Result<Shell, OpenError> {
+    pub(super) async fn open(&self) -> Result<Shell, Failed> {
         self.manager.connect().await
     }
 

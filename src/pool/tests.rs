@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pools;
 use super::loan::Grant;
+use super::place::Place;
 use super::scheduler::{Granted, Scheduler};
 use super::store::Store;
 use crate::config::{Config, PoolLimits, ServerLimits};
@@ -85,6 +86,20 @@ async fn who_waits_for_a_plugin_when_its_migrations_begin_goes_to_the_front() {
     house.scheduler.migration_began(catalog, later());
     drop(holder);
     assert!(got(&mut waiting).is_some());
+}
+
+#[tokio::test]
+async fn who_gives_up_leaves_the_queue_at_once() {
+    let house = House::new(1);
+    let (greedy, other) = (house.plugin("greedy", 10), house.plugin("other", 10));
+    let holder = got(&mut house.wait(greedy)).expect("there is room");
+    let mut place = Place::last(&house.scheduler, house.pool, greedy, true);
+    timeout(Duration::from_millis(10), place.turn()).await.expect_err("it waits, and gives up");
+    drop(place);
+    assert_eq!(house.scheduler.look(|core| core.waiting), 0);
+    let mut next = house.wait(other);
+    drop(holder);
+    assert!(got(&mut next).is_some(), "nothing was kept for who has left");
 }
 
 #[tokio::test]
@@ -176,12 +191,13 @@ async fn time_at_the_ceiling_is_counted_though_no_server_is_ever_idle() {
 async fn a_connect_that_had_not_begun_when_everything_ended_keeps_no_place() {
     let config =
         "backend: { database: { client: pg, connection: { host: 127.0.0.1, port: 1, user: u, password: p } } }";
-    let routes = RouteTable::new(&Config::parse(config).expect("it is right"));
+    let config = Config::parse(config).expect("it is right");
+    let routes = RouteTable::new(&config);
     let route = routes.resolve("backstage_plugin_catalog", None).expect("it is a plugin's");
     // Whether the end is seen before the connect begins is left to chance.
     for _ in 0..32 {
         let metrics = Metrics::new(1);
-        let pools = Pools::new(ServerLimits::default(), Secrets::new(Arc::clone(&metrics)), metrics);
+        let pools = Pools::new(config.limits(), Secrets::new(Arc::clone(&metrics)), metrics);
         let member = pools.member(&route).expect("it has no TLS");
         let _waiting = member.pool.scheduler.wait(member.pool.index, member.plugin_index, false);
         timeout(Duration::from_secs(1), pools.close()).await.expect("no connection is left");

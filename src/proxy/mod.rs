@@ -32,7 +32,6 @@ pub struct Proxy {
     http: Option<HttpServer>,
     readiness: Arc<Readiness>,
     shared: Arc<Shared>,
-    shutdown_grace: Duration,
 }
 
 impl Proxy {
@@ -49,7 +48,7 @@ impl Proxy {
     /// Serves until `stop` is ready, then drains: no new clients, transactions end, then their clients are told to go.
     /// After the grace period whoever is left is dropped, which rolls back. Dropping the future ends everything at once.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { listeners, http, readiness, shared, shutdown_grace } = self;
+        let Self { listeners, http, readiness, shared } = self;
         let (accepting, serving_http) = (CancellationToken::new(), CancellationToken::new());
         let (clients, services) = (TaskTracker::new(), TaskTracker::new());
         // Whatever ends this future ends the tasks as well.
@@ -73,7 +72,7 @@ impl Proxy {
         accepting.cancel();
         shared.draining.cancel();
         clients.close();
-        if timeout(shutdown_grace, clients.wait()).await.is_err() {
+        if timeout(shared.epoch().shutdown_grace, clients.wait()).await.is_err() {
             tracing::warn!(clients = clients.len(), "grace period is over (greenroom.shutdownGraceMillis)");
             shared.ending.cancel();
             if timeout(FAREWELL, clients.wait()).await.is_err() {

@@ -55,9 +55,10 @@ impl Proxy {
             ),
         };
         let secrets = Secrets::new(Arc::clone(&metrics));
-        let pools = Pools::new(config.server_limits, Arc::clone(&secrets), Arc::clone(&metrics));
-        let shared = Arc::new(Shared::new(routes, pools, secrets, metrics, config.timeouts));
+        let limits = config.limits();
+        let pools = Pools::new(limits.clone(), Arc::clone(&secrets), Arc::clone(&metrics));
+        let shared = Arc::new(Shared::new(routes, pools, secrets, metrics, &limits));
         let readiness = Arc::new(Readiness::starting());
-        Ok(Self { listeners, http, readiness, shared, shutdown_grace: config.shutdown_grace })
+        Ok(Self { listeners, http, readiness, shared })
     }
 }

@@ -14,7 +14,7 @@ pub use show::Shown;
 pub use table::{POSTGRES, RouteError, RouteTable};
 pub use virtual_databases::VirtualDatabases;
 
-use crate::config::{Login, PoolLimits, ServerAddress, ServerEndpoint};
+use crate::config::{Login, ServerAddress, ServerEndpoint};
 
 /// The name a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,10 +59,6 @@ pub struct Route {
     pub plugin: PluginId,
     /// Where it really is.
     pub target: Target,
-    /// The plugin's limits.
-    pub limits: PoolLimits,
-    /// The plugin's share of a server that several wait for; at least 1.
-    pub weight: u32,
 }
 
 /// Where a logical database really is.

@@ -226,7 +226,7 @@ impl RouteTable {
             provision: place.provision,
             ..self.target(&place.connection, &physical, &plugin)
         };
-        Ok(Route { database, plugin, target, limits: settings.limits.clone(), weight: settings.weight })
+        Ok(Route { database, plugin, target })
     }
 
     /// A physical database as it is: by the plugin's own connection if that leads there, else by the base one.
@@ -247,14 +247,14 @@ impl RouteTable {
         };
         let plugin = PluginId(plugin.map_or_else(|| database.0.clone(), Into::into));
         let target = Target { role: place.role.clone(), ..self.target(&place.connection, physical, &plugin) };
-        Ok(Route { database, plugin, target, limits: settings.limits.clone(), weight: settings.weight })
+        Ok(Route { database, plugin, target })
     }
 
     fn other_route(&self, database: LogicalDatabase) -> Result<Route, RouteError> {
         let Some(other) = self.database.others.get(&database.0) else { return Err(RouteError::Unknown { database }) };
         let plugin = PluginId(database.0.clone());
         let target = self.target(&other.connection, &other.database, &plugin);
-        Ok(Route { plugin, database, target, limits: other.limits.clone(), weight: 1 })
+        Ok(Route { plugin, database, target })
     }
 
     /// A database as it is, which nobody creates.

@@ -50,7 +50,7 @@ impl Relay<'_> {
     }
 
     fn limits(&self) -> impl Iterator<Item = (Instant, Limit)> {
-        let (limits, times) = (&self.shared.timeouts, &self.times);
+        let (limits, times) = (&self.epoch.timeouts, &self.times);
         let leased = matches!(self.lending, Lending::Leased(_));
         let clients_turn = (!self.owes_client() && self.session.is_waiting_for_client()).then_some(times.clients_turn);
         let at_rest = clients_turn.filter(|_| self.is_at_rest());
@@ -92,6 +92,13 @@ impl Relay<'_> {
                 .hint("The limit is greenroom.timeouts.idleClientMillis."),
         };
         Flow::Break(Ending::Told(report))
+    }
+
+    /// The proxy drains, or the limits have changed. Those that are nearer now set the timer anew by themselves.
+    pub(super) fn on_news(&mut self) {
+        self.is_draining = self.shared.draining.is_cancelled();
+        self.epoch = self.shared.epoch();
+        self.news = Box::pin(self.epoch.over.clone().cancelled_owned());
     }
 
     /// The first message of a transaction has come.

@@ -25,8 +25,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFuture;
+use tokio_util::sync::{WaitForCancellationFuture, WaitForCancellationFutureOwned};
 
+use super::epoch::Epoch;
 use super::login::LoggedIn;
 use super::reply;
 use super::shared::Shared;
@@ -116,8 +117,11 @@ pub(super) struct Relay<'a> {
     facts: FactsSnapshot,
     /// The leased server remembers of sequences only what this session did.
     has_own_sequences: bool,
-    /// The proxy drains: the client is told to go when it is at rest.
-    draining: Pin<Box<WaitForCancellationFuture<'a>>>,
+    /// The limits in time.
+    epoch: Arc<Epoch>,
+    /// They have changed, or the proxy drains.
+    news: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The client is told to go when it is at rest.
     is_draining: bool,
     /// It is told to go wherever it is. Only waited for while draining.
     ending: Pin<Box<WaitForCancellationFuture<'a>>>,
@@ -160,6 +164,7 @@ impl<'a> Relay<'a> {
             // A hello is read into a buffer smaller than this one.
             up.insert(shared.buffers.take(true)).append(&client.leftover);
         }
+        let epoch = shared.epoch();
         let mut relay = Self {
             metrics: Arc::clone(&client.member.metrics),
             client: client.stream,
@@ -192,7 +197,8 @@ impl<'a> Relay<'a> {
             pinned: None,
             facts: FactsSnapshot::default(),
             has_own_sequences: true,
-            draining: Box::pin(shared.draining.cancelled()),
+            news: Box::pin(epoch.over.clone().cancelled_owned()),
+            epoch,
             is_draining: false,
             ending: Box::pin(shared.ending.cancelled()),
             times: Times { transaction: None, clients_turn: Instant::now(), write_blocked: None },

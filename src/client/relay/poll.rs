@@ -76,7 +76,9 @@ impl Relay<'_> {
                 return Poll::Ready(Event::Cancelled);
             }
         }
-        self.is_draining = self.is_draining || self.draining.as_mut().poll(cx).is_ready();
+        while !self.is_draining && self.news.as_mut().poll(cx).is_ready() {
+            self.on_news();
+        }
         if self.is_draining {
             let may_go = self.is_at_rest() && !self.owes_client();
             if may_go || self.ending.as_mut().poll(cx).is_ready() {

@@ -3,11 +3,13 @@
 //! Events go in as calls, each with the time at which it happened; [`Core::decide`] says what follows. The scheduler calls
 //! both under its lock and does what was decided after it; the model tests call them alone.
 //!
+//! - `limits`: whose limits count where, and what becomes of them when they change.
 //! - `plugin`: a plugin's queue and its share.
 //! - `pool`: what is known of a pool of servers.
 //! - `reaping`: when idle servers are looked at.
 //! - `round`: one round of decisions.
 
+mod limits;
 mod plugin;
 mod pool;
 mod reaping;
@@ -83,7 +85,7 @@ pub(super) struct Answer<L, T> {
     pub(super) result: Result<Grant<L>, Refusal>,
 }
 
-/// An idle server that is to be closed.
+/// An idle server that is to be closed. It is counted as closing already.
 #[derive(Debug)]
 pub(super) struct Close<O> {
     pub(super) pool: usize,
@@ -100,14 +102,14 @@ pub(super) struct Core<I, T> {
     /// Connections in whatever state: leased, idle, opening, closing.
     used: u32,
     /// Of these, the ones being opened, and being closed.
-    opening: u32,
-    closing: u32,
+    pub(super) opening: u32,
+    pub(super) closing: u32,
     /// Lent out, over all plugins.
-    leases: u32,
+    pub(super) leases: u32,
     pools: Vec<PoolState<I>>,
     plugins: Vec<PluginState<T>>,
     plugin_index: HashMap<PluginId, usize>,
-    waiting: usize,
+    pub(super) waiting: usize,
     next_id: u64,
     /// The greatest share of those who were served, or had a server while nobody waited: who comes back after a while begins
     /// from here.
@@ -167,22 +169,10 @@ impl<I: Idle, T> Core<I, T> {
         }
     }
 
-    /// A pool more; its place.
+    /// A pool more; its place. Until somebody borrows from it these are its limits.
     pub(super) fn add_pool(&mut self, idle: I, limits: &PoolLimits) -> usize {
         self.pools.push(PoolState::new(idle, limits.clone()));
         self.pools.len() - 1
-    }
-
-    /// A plugin borrows from a pool; its place.
-    pub(super) fn join(&mut self, pool: usize, id: &PluginId, limits: &PoolLimits, weight: u32) -> usize {
-        self.pools[pool].shared_by(limits);
-        let next = self.plugins.len();
-        let index = *self.plugin_index.entry(id.clone()).or_insert(next);
-        if index == next {
-            self.plugins.push(PluginState::new(id.clone()));
-        }
-        self.plugins[index].set_limits(limits.max, weight);
-        index
     }
 
     pub(super) fn pool(&self, pool: usize) -> &PoolState<I> {
@@ -199,8 +189,8 @@ impl<I: Idle, T> Core<I, T> {
 
     /// Whether a change can have consequences for anybody.
     #[inline]
-    pub(super) fn has_waiters(&self) -> bool {
-        self.waiting > 0 || self.closed
+    pub(super) fn has_work(&self) -> bool {
+        self.waiting > 0 || self.closed || self.above_ceiling() > 0
     }
 
     /// Connections in whatever state.
@@ -294,7 +284,8 @@ impl<I: Idle, T> Core<I, T> {
         self.note_fullness(now);
     }
 
-    /// One has begun to end; [`Self::closing_ended`] is called before [`Self::connection_ended`] or after it.
+    /// One that was not decided upon here has begun to end; [`Self::closing_ended`] is called after
+    /// [`Self::connection_ended`].
     pub(super) fn closing_began(&mut self) {
         self.closing += 1;
     }
@@ -323,8 +314,9 @@ impl<I: Idle, T> Core<I, T> {
         self.pools[pool].opening -= 1;
     }
 
-    /// The attempt failed. The first waiter for the pool is told at once, if so configured; the others wait for the next
-    /// try. While PostgreSQL is full or starting, the pauses before that grow, for all pools of the server.
+    /// The attempt failed, and the connection has ended. The first waiter for the pool is told at once, if so configured; the
+    /// others wait for the next try. While PostgreSQL is full or starting, the pauses before that grow, for all pools of the
+    /// server.
     pub(super) fn open_failed(
         &mut self,
         pool: usize,
@@ -332,6 +324,7 @@ impl<I: Idle, T> Core<I, T> {
         now: Instant,
     ) -> Option<Answer<I::Lent, T>> {
         self.open_dropped(pool);
+        self.connection_ended(now);
         if error.is_for_the_moment() {
             self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
             self.refused_until = Some(now + self.pause);
@@ -371,8 +364,15 @@ impl<I: Idle, T> Core<I, T> {
         let holders = self.plugins.iter().filter_map(|plugin| plugin.holding(self.epoch, now)).collect::<Vec<_>>();
         let own = &self.plugins[plugin];
         let reserved = self.is_reserved(own, 0, 0).then_some(self.limits.reserved);
-        Usage { leases: own.leases(), max: own.max, used: self.used, ceiling: self.limits.ceiling, reserved, holders }
-            .sorted()
+        Usage {
+            leases: own.leases(),
+            max: own.limits.max,
+            used: self.used,
+            ceiling: self.limits.ceiling,
+            reserved,
+            holders,
+        }
+        .sorted()
     }
 
     /// What follows from what has happened: serves those who wait, the least served plugin first and each plugin's own in
@@ -383,6 +383,7 @@ impl<I: Idle, T> Core<I, T> {
             self.refuse_all(now, &mut work);
             return work;
         }
+        self.come_down(&mut work);
         let came = self.came.take();
         // Most often somebody waits because his plugin has all that it may have.
         let may_be_served = |(index, plugin): (usize, &PluginState<T>)| plugin.waits() && self.may_have(index, 0, 0);
@@ -393,7 +394,9 @@ impl<I: Idle, T> Core<I, T> {
         // Its vectors are kept from round to round.
         let mut round = std::mem::take(&mut self.round);
         self.pools.iter_mut().for_each(|pool| pool.end_pauses(now));
-        round.begin(&self.pools, self.plugins.len(), self.closing, came);
+        // What ends above the ceiling makes room for nobody.
+        let closing = self.closing.saturating_sub(self.used.saturating_sub(self.limits.ceiling));
+        round.begin(&self.pools, self.plugins.len(), closing, came);
         while let Some(plugin) = self.next_plugin(&round, now) {
             let at = round.looked_at[plugin];
             if let Some(grant) = self.grant(plugin, at) {
@@ -440,16 +443,17 @@ impl<I: Idle, T> Core<I, T> {
             work.answers.extend(state.drain().map(refused));
         }
         self.waiting = 0;
-        for (pool, state) in self.pools.iter_mut().enumerate() {
-            state.all_waiters_went();
-            let reason = CloseReason::Shutdown;
-            work.close.extend(state.idle.take_all().into_iter().map(|server| Close {
-                pool,
-                server,
-                reason,
-                for_pool: None,
-            }));
+        for pool in 0..self.pools.len() {
+            self.pools[pool].all_waiters_went();
+            for server in self.pools[pool].idle.take_all() {
+                self.close_one(Close { pool, server, reason: CloseReason::Shutdown, for_pool: None }, work);
+            }
         }
+    }
+
+    fn close_one(&mut self, close: Close<I::Out>, work: &mut Work<I::Lent, I::Out, T>) {
+        self.closing += 1;
+        work.close.push(close);
     }
 
     fn lease_begins(&mut self, plugin: usize, now: Instant) {

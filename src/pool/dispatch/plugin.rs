@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::PoolLimits;
 use crate::pool::error::Holder;
 use crate::route::PluginId;
 
@@ -38,8 +39,8 @@ pub(in crate::pool) struct Migration {
 /// much bring all of that.
 #[derive(Debug)]
 pub(in crate::pool) struct PluginState<T> {
-    id: PluginId,
-    pub(in crate::pool) max: u32,
+    pub(super) id: PluginId,
+    pub(in crate::pool) limits: PoolLimits,
     weight: f64,
     queue: VecDeque<Waiter<T>>,
     /// When each of its leases began, in seconds of the core's own time.
@@ -50,13 +51,17 @@ pub(in crate::pool) struct PluginState<T> {
 }
 
 impl<T> PluginState<T> {
-    pub(super) fn new(id: PluginId) -> Self {
-        Self { id, max: 0, weight: 1.0, queue: VecDeque::new(), held: Vec::new(), ended: 0.0, migration: None }
+    pub(super) fn new(id: PluginId, limits: PoolLimits, weight: u32) -> Self {
+        let (queue, held, weight) = (VecDeque::new(), Vec::new(), f64::from(weight.max(1)));
+        Self { id, limits, weight, queue, held, ended: 0.0, migration: None }
     }
 
-    pub(super) fn set_limits(&mut self, max: u32, weight: u32) {
-        self.max = max;
+    /// Has other limits from `t` on. What it has had until then was for its old weight, and stays so.
+    pub(super) fn set_limits(&mut self, limits: PoolLimits, weight: u32, t: f64) {
+        self.limits = limits;
+        let share = self.share(t);
         self.weight = f64::from(weight.max(1));
+        self.ended += share - self.share(t);
     }
 
     /// How many it holds.

@@ -32,7 +32,10 @@ pub(in crate::pool) trait Idle {
 #[derive(Debug)]
 pub(in crate::pool) struct PoolState<I> {
     pub(in crate::pool) idle: I,
+    /// What the limits of all who borrow from it come to.
     pub(in crate::pool) limits: PoolLimits,
+    /// The plugins that borrow from it.
+    pub(super) members: Vec<usize>,
     pub(in crate::pool) opening: u32,
     /// Lent out now.
     pub(in crate::pool) leased: u32,
@@ -53,6 +56,7 @@ impl<I> PoolState<I> {
         Self {
             idle,
             limits,
+            members: Vec::new(),
             opening: 0,
             leased: 0,
             waiting: 0,
@@ -61,20 +65,6 @@ impl<I> PoolState<I> {
             held_back: 0,
             failure: None,
         }
-    }
-
-    /// A shared pool keeps the largest floor and the longest times of those who borrow from it, and is looked at and tried
-    /// again as often as the most eager of them wants.
-    pub(super) fn shared_by(&mut self, limits: &PoolLimits) {
-        let shared = &mut self.limits;
-        shared.min = shared.min.max(limits.min);
-        shared.idle_timeout = shared.idle_timeout.max(limits.idle_timeout);
-        shared.create_timeout = shared.create_timeout.max(limits.create_timeout);
-        shared.destroy_timeout = shared.destroy_timeout.max(limits.destroy_timeout);
-        shared.max_connection_lifetime = shared.max_connection_lifetime.max(limits.max_connection_lifetime);
-        shared.create_retry_interval = shared.create_retry_interval.min(limits.create_retry_interval);
-        shared.propagate_create_error |= limits.propagate_create_error;
-        shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
     }
 
     /// Somebody waits for a server of it from now on.
@@ -108,6 +98,8 @@ impl<I> PoolState<I> {
 
     /// Whether the first waiter is to be told at once.
     pub(super) fn connect_failed(&mut self, error: Arc<OpenError>, now: Instant) -> bool {
+        // A pause that is over already lets nothing be tried in place of this one.
+        self.end_pauses(now);
         self.retries.push_back(now + self.limits.create_retry_interval);
         self.held_back += 1;
         self.failure = Some((now, error));
@@ -119,8 +111,10 @@ impl<I> PoolState<I> {
         self.failure.as_ref().filter(|(at, _)| *at >= then).map(|(_, error)| Arc::clone(error))
     }
 
-    /// Each pause that is over lets one connection be tried.
+    /// Each pause that is over lets one connection be tried. None is longer than the interval is now.
     pub(super) fn end_pauses(&mut self, now: Instant) {
+        let latest = now + self.limits.create_retry_interval;
+        self.retries.iter_mut().rev().take_while(|at| **at > latest).for_each(|at| *at = latest);
         while self.retries.front().is_some_and(|at| *at <= now) {
             self.retries.pop_front();
             self.held_back = self.held_back.saturating_sub(1);
@@ -131,4 +125,18 @@ impl<I> PoolState<I> {
     pub(super) fn holds_back(&self, others: u32) -> Option<Instant> {
         self.retries.front().copied().filter(|_| others < self.held_back)
     }
+}
+
+/// A shared pool keeps the largest floor and the longest times of those who borrow from it, and is looked at and tried again
+/// as often as the most eager of them wants.
+pub(super) fn shared(mut shared: PoolLimits, limits: &PoolLimits) -> PoolLimits {
+    shared.min = shared.min.max(limits.min);
+    shared.idle_timeout = shared.idle_timeout.max(limits.idle_timeout);
+    shared.create_timeout = shared.create_timeout.max(limits.create_timeout);
+    shared.destroy_timeout = shared.destroy_timeout.max(limits.destroy_timeout);
+    shared.max_connection_lifetime = shared.max_connection_lifetime.max(limits.max_connection_lifetime);
+    shared.create_retry_interval = shared.create_retry_interval.min(limits.create_retry_interval);
+    shared.propagate_create_error |= limits.propagate_create_error;
+    shared.reap_interval = shared.reap_interval.min(limits.reap_interval);
+    shared
 }

@@ -85,7 +85,7 @@ impl<I: Idle, T> Core<I, T> {
     /// Whether the plugin may have one more lease beyond what it, and everybody, was promised.
     pub(super) fn may_have(&self, plugin: usize, promised: u32, all_promised: u32) -> bool {
         let plugin = &self.plugins[plugin];
-        plugin.leases() + promised < plugin.max && !self.is_reserved(plugin, promised, all_promised)
+        plugin.leases() + promised < plugin.limits.max && !self.is_reserved(plugin, promised, all_promised)
     }
 
     /// Whether the plugin, which holds something, would take a place that is kept for those who hold nothing.
@@ -162,7 +162,7 @@ impl<I: Idle, T> Core<I, T> {
             return Promise::Made;
         }
         let Some((from, server)) = self.take_longest_idle() else { return Promise::Nothing };
-        work.close.push(Close { pool: from, server, reason: CloseReason::Evicted, for_pool: Some(pool) });
+        self.close_one(Close { pool: from, server, reason: CloseReason::Evicted, for_pool: Some(pool) }, work);
         Promise::Made
     }
 

@@ -127,7 +127,7 @@ fn run(loads: &[Load], servers: u32, reserved: u32, time: Duration) -> Vec<Got> 
             let ends = at + loads[answer.plugin].hold;
             events.push(Reverse((ends, Next::GivesBack { since: at }, answer.plugin, client)));
         }
-        let waits = core.plugins.iter().any(|plugin| plugin.queue().count() > 0 && plugin.leases() < plugin.max);
+        let waits = core.plugins.iter().any(|plugin| plugin.queue().count() > 0 && plugin.leases() < plugin.limits.max);
         assert!(!waits || *idlers.0.borrow() <= reserved, "nothing that may be had is idle while anyone waits");
     }
     got
@@ -240,6 +240,29 @@ fn who_was_lent_a_server_while_nobody_waited_has_no_claim_to_what_it_did_not_use
         holds[round as usize % 2] = (answers[0].plugin, at);
     }
     assert!(turns.iter().all(|turns| (8..=12).contains(turns)), "{turns:?}");
+}
+
+#[test]
+fn another_weight_counts_from_now_on() {
+    let epoch = Instant::now();
+    let (idlers, limits) = (Idlers(Rc::new(RefCell::new(2))), PoolLimits::default());
+    let mut core: Core<_, ()> = Core::new(ServerLimits::new(2, 0, 2), epoch);
+    core.used = 2;
+    let pool = core.add_pool(idlers, &limits);
+    let plugin = core.join(pool, &PluginId("p".into()), &limits, 1);
+    let mut share = |seconds, weight| {
+        let now = epoch + Duration::from_secs(seconds);
+        core.reload(core.limits, |_| (limits.clone(), weight), now);
+        if seconds == 0 {
+            core.lend_at_once(pool, plugin, now).expect("it is idle");
+        }
+        if seconds == 16 {
+            core.given_back(pool, plugin, epoch, now);
+        }
+        core.plugins[plugin].share(now.duration_since(epoch).as_secs_f64())
+    };
+    // Eight seconds for a weight of 1, then eight for one of 4, in one lease.
+    assert_eq!([share(0, 1), share(8, 4), share(12, 4), share(16, 4), share(20, 1)], [0.0, 8.0, 9.0, 10.0, 10.0]);
 }
 
 #[test]

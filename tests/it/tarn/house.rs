@@ -102,10 +102,12 @@ impl House {
              greenroom: {{ pool: {} }}",
             plan.limits
         );
-        let routes = RouteTable::new(&Config::parse(&config).expect("a test's limits are right"));
+        let config = Config::parse(&config).expect("a test's limits are right");
+        let (routes, mut limits) = (RouteTable::new(&config), config.limits());
+        limits.server = plan.server;
         let route = routes.resolve("backstage_plugin_catalog", None).expect("it is a plugin's");
         let metrics = Metrics::new(1);
-        let pools = Pools::new(plan.server, Secrets::new(Arc::clone(&metrics)), metrics);
+        let pools = Pools::new(limits, Secrets::new(Arc::clone(&metrics)), metrics);
         let member = pools.member(&route).expect("it has no TLS");
         Self { diary, postgres, member, _pools: pools }
     }
