@@ -37,7 +37,7 @@ pub(super) struct DevArgs {
 
 /// Runs both until SIGTERM or SIGINT, then ends both in order.
 pub(super) fn run(args: &DevArgs) -> anyhow::Result<()> {
-    logging::start(&LogConfig::default())?;
+    drop(logging::start(&LogConfig::default())?);
     runtime::with_threads(1)?.block_on(async {
         let mut stop = StopSignals::listen()?;
         let home = Home::open(args.data_dir.as_deref())?;

@@ -5,18 +5,37 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 
-/// Sends the process's events to standard error from now on.
-pub(super) fn start(settings: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::new(settings.level.as_str());
+/// Sends the process's events to standard error from now on. What it returns sets another level.
+pub(super) fn start(settings: &LogConfig) -> anyhow::Result<impl Fn(LogLevel) + Send + 'static> {
     // No colours: their escape sequences could not be told from those in a client's text.
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(OneLine(io::stderr));
-    match settings.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+    let lines = tracing_subscriber::fmt().with_env_filter(filter(settings.level)).with_ansi(false);
+    let lines = lines.with_writer(OneLine(io::stderr));
+    let set_level: Box<dyn Fn(LogLevel) + Send> = match settings.format {
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(not_started)?;
+            // It fails only when the log is gone.
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(not_started)?;
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+    };
+    Ok(set_level)
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(level.as_str())
+}
+
+fn not_started(error: Box<dyn std::error::Error + Send + Sync>) -> anyhow::Error {
+    anyhow::anyhow!("cannot start the log: {error}")
 }
 
 /// Makes writers that write each event as one line without control characters.

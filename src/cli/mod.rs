@@ -8,6 +8,7 @@ mod healthcheck;
 mod home;
 mod logging;
 mod overlay;
+mod reload;
 mod runtime;
 mod serve;
 
@@ -49,7 +50,7 @@ enum Command {
 }
 
 /// Which files are the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigFiles {
     /// A configuration file; later ones win. Without any: app-config.yaml, and where there are such, app-config.<env>.yaml for
     /// each of BACKSTAGE_ENV, app-config.local.yaml and app-config.<env>.local.yaml.

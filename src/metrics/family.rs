@@ -47,6 +47,8 @@ const fn row(name: &'static str, kind: Kind, labels: &'static [&'static str], he
 #[rustfmt::skip]
 pub const FAMILIES: &[Family] = &[
     row("greenroom_build_info", Kind::Gauge, &["version"], "Always 1; the label tells the running version."),
+    row("greenroom_config_reloads_total", Kind::Counter, &["result"], "Times the configuration was read again."),
+    row("greenroom_config_last_success_timestamp_seconds", Kind::Gauge, &[], "When the configuration was last read without a mistake, as Unix time."),
     row("greenroom_client_connections", Kind::Gauge, &["plugin", "state"], "Clients connected now."),
     row("greenroom_client_logins_total", Kind::Counter, &["plugin", "result"], "Client logins that ended."),
     row("greenroom_server_connections", Kind::Gauge, &["server", "database", "state"], "Connections to PostgreSQL now."),
@@ -140,7 +142,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::{
-        ClientState, ConnectResult, Label, LoginResult, Metrics, PasswordSource, RenewalResult, ServerState,
+        ClientState, ConnectResult, Label, LoginResult, Metrics, PasswordSource, ReloadResult, RenewalResult,
+        ServerState,
     };
 
     const DOCS: &str = include_str!("../../docs/metrics.md");
@@ -236,6 +239,7 @@ mod tests {
             values::<ConnectResult>(),
             values::<PasswordSource>(),
             values::<RenewalResult>(),
+            values::<ReloadResult>(),
         ]
         .concat();
         for value in all.into_iter().chain(["received", "sent", "other", "unknown"]) {

@@ -123,6 +123,18 @@ label! {
     }
 }
 
+label! {
+    /// How a reading of the changed configuration ended.
+    ReloadResult {
+        /// All that is new is in force.
+        Ok = "ok",
+        /// The limits are in force, the rest needs a restart.
+        Partial = "partial",
+        /// It is wrong, and nothing has changed.
+        Failed = "failed",
+    }
+}
+
 /// What the names beyond the cap are folded into.
 pub const OTHER: &str = "other";
 
@@ -204,6 +216,7 @@ mod tests {
         check::<ConnectResult>();
         check::<PasswordSource>();
         check::<RenewalResult>();
+        check::<ReloadResult>();
     }
 
     #[test]

@@ -16,11 +16,14 @@ pub mod plugin;
 pub mod server;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use prometheus::{IntCounterVec, Registry, TextEncoder};
+use prometheus::{IntCounterVec, IntGauge, Registry, TextEncoder};
 
 pub use guard::{GaugeGuard, InState, StateGauges};
-pub use label::{ClientState, ConnectResult, Label, LoginResult, PasswordSource, RenewalResult, ServerState};
+pub use label::{
+    ClientState, ConnectResult, Label, LoginResult, PasswordSource, ReloadResult, RenewalResult, ServerState,
+};
 pub use plugin::PluginMetrics;
 pub use server::{PoolMetrics, ServerMetrics};
 
@@ -41,6 +44,8 @@ pub struct Metrics {
     closed: IntCounterVec,
     /// By the index of the source.
     renewals: Box<[ResultCounters<RenewalResult>]>,
+    reloads: ResultCounters<ReloadResult>,
+    config_read: IntGauge,
     max_names: usize,
 }
 
@@ -56,7 +61,12 @@ impl Metrics {
         let of = |source: &PasswordSource| {
             ResultCounters::new(|result| renewals.with_label_values(&[source.as_str(), result]))
         };
+        let reloads = families.counters("greenroom_config_reloads_total");
         Arc::new(Self {
+            reloads: ResultCounters::new(|result| reloads.with_label_values(&[result])),
+            config_read: families
+                .gauges("greenroom_config_last_success_timestamp_seconds")
+                .with_label_values::<&str>(&[]),
             plugin_vecs: PluginVecs::new(&families),
             plugins: Capped::new(max_plugins),
             server_vecs: Arc::new(ServerVecs::new(&families)),
@@ -109,6 +119,17 @@ impl Metrics {
     /// Counts a password that was, or could not be, renewed.
     pub fn password_renewal(&self, source: PasswordSource, result: RenewalResult) {
         self.renewals[source.index()].count(result);
+    }
+
+    /// Counts a reading of the changed configuration, and how it ended.
+    pub fn reload(&self, result: ReloadResult) {
+        self.reloads.count(result);
+    }
+
+    /// The configuration was read without a mistake, at that time.
+    pub fn config_read(&self, at: SystemTime) {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.config_read.set(since.as_secs().try_into().unwrap_or(i64::MAX));
     }
 
     /// Writes everything in Prometheus' text format 0.0.4. It reads `/proc` and takes about a millisecond for 500

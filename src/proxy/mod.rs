@@ -1,8 +1,9 @@
-//! The running process: listens, accepts, and drains.
+//! The running process: listens, accepts, reloads, and drains.
 //!
 //! [`Proxy`] owns everything that is shared and hands it down; nothing of it is global, so that two proxies can run side by
 //! side in one process.
 
+mod reload;
 mod start;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use reload::Reload;
 pub use start::StartError;
 
 use crate::admin::{HttpServer, Readiness};

@@ -1,6 +1,7 @@
 //! Makes a proxy from its configuration.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Proxy;
 use crate::admin::{HttpServer, Readiness};
@@ -39,6 +40,7 @@ impl Proxy {
             tracing::warn!("{warning}");
         }
         let metrics = Metrics::new(config.metrics.max_plugins);
+        metrics.config_read(SystemTime::now());
         let routes = RouteTable::new(&config);
         // Configured plugins get a label of their own before names that clients bring can use them up.
         routes.routes().for_each(|route| drop(metrics.plugin(route.plugin.as_str())));

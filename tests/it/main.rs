@@ -24,6 +24,7 @@ mod performance;
 mod pins;
 mod pool;
 mod prepared;
+mod reload;
 mod routing;
 mod shares;
 mod shutdown;

@@ -122,6 +122,17 @@ fn the_documentation_has_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_documentation_says_of_every_limit_what_becomes_of_it_while_greenroom_runs() {
+    let documentation = text("docs/configuration.md");
+    let section = documentation.split("\n## While greenroom runs").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let documented: BTreeSet<&str> =
+        rows.flat_map(|keys| keys.split("`, `")).map(|key| key.trim_end_matches('`')).collect();
+    let limits: BTreeSet<&str> = KEYS.iter().filter(|key| key.is_limit).map(|key| key.path).collect();
+    assert_eq!(documented, limits);
+}
+
+#[test]
 fn every_setting_that_is_accepted_is_read() {
     for key in KEYS {
         // A list in a list is right for no setting, so whoever reads it must complain.

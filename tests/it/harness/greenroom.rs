@@ -17,7 +17,7 @@ use super::{FakeServer, Room, Stage};
 /// ```ignore
 /// let room = Greenroom::start().servers(3).pool("catalog", |limits| limits.max(1)).await;
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Greenroom {
     config: Value,
     stage: Option<Stage>,
@@ -124,9 +124,11 @@ impl Greenroom {
         default(&mut connection["database"], json!(database));
 
         // JSON is YAML, too.
-        let config = Config::parse(&self.config.to_string());
-        let proxy = Proxy::start(config.unwrap_or_else(|error| panic!("{}: {error}", self.config))).await;
+        let read = Config::parse_as_written(&self.config.to_string());
+        let read = read.unwrap_or_else(|error| panic!("{}: {error}", self.config));
+        let proxy = Proxy::start(read.0.clone()).await;
         let proxy = proxy.unwrap_or_else(|error| panic!("greenroom does not start: {error}"));
+        let reload = proxy.reload(read, |_| ());
         let addresses = proxy.addresses().to_vec();
         let http = proxy.http_address().expect("every test's greenroom has HTTP");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -138,7 +140,14 @@ impl Greenroom {
                 })
                 .await;
         });
-        Room { stage, addresses, http, login, password, stop: Some(stop), serving, socket_dir: self.socket_dir }
+        let described = Self { config: self.config, stage: None, server: None, socket_dir: None };
+        let socket_dir = self.socket_dir;
+        Room { stage, addresses, http, login, password, stop: Some(stop), serving, socket_dir, described, reload }
+    }
+
+    /// What its configuration file says.
+    pub(super) fn text(&self) -> String {
+        self.config.to_string()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use greenroom::config::ListenAddress;
+use greenroom::config::{Config, ListenAddress};
+use greenroom::proxy::Reload;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, Metrics, Program, RawClient, Stage, Startup, soon};
+use super::{Client, Greenroom, Metrics, Program, RawClient, Stage, Startup, soon};
 
 /// A running greenroom; dropping it stops it.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Room {
     pub(super) stop: Option<oneshot::Sender<()>>,
     pub(super) serving: JoinHandle<()>,
     pub(super) socket_dir: Option<PathBuf>,
+    pub(super) described: Greenroom,
+    pub(super) reload: Reload,
 }
 
 /// The logical database of a plugin.
@@ -80,6 +83,18 @@ impl Room {
     /// What /metrics says now.
     pub(crate) async fn metrics(&self) -> Metrics {
         Metrics::read(self.http).await
+    }
+
+    /// Changes its configuration while it runs.
+    pub(crate) fn reload(&mut self, describe: impl FnOnce(Greenroom) -> Greenroom) {
+        self.described = describe(std::mem::take(&mut self.described));
+        let text = self.described.text();
+        self.reload_text(&text);
+    }
+
+    /// Has it read any other text instead.
+    pub(crate) fn reload_text(&mut self, text: &str) {
+        self.reload.apply(Config::parse_as_written(text));
     }
 
     /// Asks greenroom to stop: from here on it drains.
