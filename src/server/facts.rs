@@ -14,7 +14,7 @@ use crate::sql::quote;
 const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M";
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
-const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statement";
+const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statements?";
 
 /// Extensions whose functions are known to leave nothing behind, except for those that [`SUSPECT_FUNCTIONS`] names.
 const HARMLESS_EXTENSIONS: &[&str] = &[

@@ -21,8 +21,6 @@ pub enum Asked {
         /// Its answer is not the client's.
         ours: bool,
     },
-    /// A Parse that cannot work, because its name is taken.
-    Clash,
     /// Bind.
     Bind,
     /// Bind or Describe of a statement whose rows are others now: fails.

@@ -74,8 +74,6 @@ pub struct Session {
     bound_effects: Effects,
     /// A statement that is running has freed the names of all prepared statements.
     has_deallocated: bool,
-    /// Names that were taken and used again: the server has them, and nobody else is to find them.
-    clashed: Vec<Box<[u8]>>,
     /// A number for the settings that prepared statements depend on.
     settings: u64,
     /// A number that no other session has.
@@ -142,7 +140,6 @@ impl Session {
             is_shown_again: false,
             bound_effects: Effects::NONE,
             has_deallocated: false,
-            clashed: Vec::new(),
             settings: 0,
             nonce: RandomState::new().hash_one(0),
             unnamed_effects: Effects::NONE,
@@ -258,7 +255,6 @@ impl Session {
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;
-        self.clashed.clear();
         self.looked_at = None;
         self.unnamed.leave_server();
     }

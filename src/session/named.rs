@@ -1,12 +1,10 @@
 //! What becomes of the frames that name a prepared statement.
 //!
-//! On a server a statement has a name of ours and is shared by all who prepare the same; the client's name is replaced on
-//! the way. A Parse of the client's is always made: its errors and its meaning are PostgreSQL's. A server that lacks a
-//! client's statement is given it, and asked what its rows are before anything is executed: PostgreSQL holds a statement to
-//! the rows that it had when it was prepared, and so does a client.
+//! A session that gives names has a server of its own, which has the client's own names: what SQL sees of them (EXECUTE,
+//! pg_prepared_statements) is right by itself.
 //!
-//! Where SQL itself could see the names (PREPARE, EXECUTE, pg_prepared_statements), the server takes on the client's own:
-//! it is the session's until its end.
+//! What is here beyond that shares statements: on a server they would have names of ours, and the client's would be replaced
+//! on the way. It is not switched on; docs/adr/0009 says why, and what has to be so before.
 
 use std::sync::Arc;
 
@@ -48,37 +46,20 @@ impl Session {
         frame: &[u8],
         name: &[u8],
         text: &[u8],
-        mut server: Option<&mut Prepared>,
+        server: Option<&mut Prepared>,
     ) -> Verdict {
         let effects = scan(text, self.quoting);
         self.leaves(effects);
-        let is_folded = statements::depends_on_when_it_is_parsed(text);
-        if is_folded || self.statements.bytes() + frame.len() > statements::MOST_BYTES {
-            self.pin_for(PinReason::PreparedStatement);
-        }
-        let mut ahead = self.make_ready(effects, server.as_deref_mut(), Ahead::InBatch);
-        let Some(server) = server else { return self.block(Asked::Bind) };
-        if self.must_wait() {
-            return Verdict::AwaitAnswers;
-        }
-        if self.pin == Some(PinReason::PreparedStatement) {
-            ahead = self.take_names_over(Some(server), Ahead::InBatch).or(ahead);
-        }
-        let body = frame.get(HEADER_BYTES + name.len() + 1..).unwrap_or_default();
-        let mut statement = Statement::new(body, effects);
-        if server.has_own_names() {
-            self.statements.parse(name, statement);
-            self.ask_of_batch(Asked::Prepare { id: None, ours: false });
-            return ahead.unwrap_or(Verdict::Forward);
-        }
-        if self.statements.get(name).is_some() {
-            return self.clash(name);
-        }
-        let id = self.prepare(server, &statement, false);
-        statement.id = Some(id);
-        self.statements.parse(name, statement);
-        self.batch_is_open = true;
-        Verdict::Splice(frame.len())
+        // Not shared yet (docs/adr/0009): what others have prepared must not be there for texts that nobody reads.
+        self.pin_for(PinReason::PreparedStatement);
+        let ahead = self.take_names_over(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+        // A session keeps its server, and so what is said here is never said again; but it may be asked for.
+        let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
+        let body = frame.get(HEADER_BYTES + name.len() + 1..).filter(|_| is_kept).unwrap_or_default();
+        self.then(ahead, |session| {
+            session.statements.parse(name, Statement::new(body, effects));
+            session.ask_of_batch(Asked::Prepare { id: None, ours: false })
+        })
     }
 
     /// A Parse that gives a name, and is too large to be kept: only a server of the session's own has it.
@@ -107,12 +88,12 @@ impl Session {
         }
         let ahead = self.make_ready(effects, server.as_deref_mut(), Ahead::InBatch);
         let Some(server) = server else { return self.block(Asked::Bind) };
+        if server.has_own_names() {
+            let ahead = ahead.unwrap_or(Verdict::Forward);
+            return self.then(ahead, |session| session.ask_of_batch(asked));
+        }
         if self.must_wait() {
             return Verdict::AwaitAnswers;
-        }
-        if server.has_own_names() {
-            self.ask_of_batch(asked);
-            return ahead.unwrap_or(Verdict::Forward);
         }
         let Some(statement) = self.statements.get(name) else {
             let verdict = self.leave_alone(frame, at, name);
@@ -153,7 +134,7 @@ impl Session {
     /// A Close of a statement with this name. The server has none that is called so, and says that it is closed.
     pub(super) fn on_named_close(&mut self, frame: &[u8], name: &[u8], server: Option<&mut Prepared>) -> Verdict {
         let Some(server) = server else { return self.block(Asked::Bind) };
-        if self.must_wait() {
+        if !server.has_own_names() && self.must_wait() {
             return Verdict::AwaitAnswers;
         }
         let closing = if self.statements.close(name) { Closing::Named } else { Closing::Other };
@@ -195,7 +176,7 @@ impl Session {
         // A Sync of ours must not end a batch of the client's, nor what PostgreSQL ignores after an error in one.
         let in_batch_of_its_own = ahead == Ahead::OfQuery && self.is_settled();
         let is_failed = self.status == TxStatus::Failed;
-        let Self { splice, queue, statements, clashed, .. } = self;
+        let Self { splice, queue, statements, .. } = self;
         let end = |splice: &mut Vec<u8>, queue: &mut Queue| {
             if in_batch_of_its_own {
                 message::frame(splice, Frontend::SYNC.0, |_| ());
@@ -206,16 +187,12 @@ impl Session {
             close_statement(splice, |out| prepared::put_name(out, id));
             queue.push(Asked::Close(Closing::Ours(Some(id))));
         };
-        if is_failed {
+        if is_failed && !statements.is_empty() {
             // Nothing can be prepared now, nor executed by its name; but what is behind a ROLLBACK could see a stranger's.
             let is_own = |key: &Key| statements.iter().any(|(_, own)| own.content.body() == key.content.body());
             server.keep_only(is_own, close);
         } else {
             server.keep_own_names(&mut close);
-        }
-        for name in clashed {
-            close_statement(splice, |out| out.extend_from_slice(name));
-            queue.push(Asked::Close(Closing::Ours(None)));
         }
         if !splice.is_empty() {
             end(splice, queue);
@@ -286,29 +263,8 @@ impl Session {
         if temporary { self.settings ^ self.nonce } else { self.settings }
     }
 
-    /// A Parse whose name is taken: PostgreSQL itself has to say so, and its server needs that name for it.
-    fn clash(&mut self, name: &[u8]) -> Verdict {
-        close_statement(&mut self.splice, |out| out.extend_from_slice(name));
-        self.queue.push(Asked::Close(Closing::Ours(None)));
-        message::frame(&mut self.splice, Frontend::PARSE.0, |out| {
-            message::put_str(out, name);
-            out.extend_from_slice(&[0, 0, 0]);
-        });
-        self.queue.push(Asked::Prepare { id: None, ours: true });
-        self.ask_of_batch(Asked::Clash);
-        self.clashed.push(name.into());
-        // Nobody else is to find it.
-        self.doubtful = true;
-        Verdict::Splice(0)
-    }
-
     /// A name that the client has not given to anything goes to the server as it is, which knows none like it.
     fn leave_alone(&mut self, frame: &[u8], at: usize, name: &[u8]) -> Verdict {
-        if self.clashed.iter().any(|clashed| **clashed == *name) {
-            close_statement(&mut self.splice, |out| out.extend_from_slice(name));
-            self.queue.push(Asked::Close(Closing::Ours(None)));
-            return Verdict::Splice(0);
-        }
         if !name.starts_with(prepared::PREFIX) {
             return Verdict::Forward;
         }

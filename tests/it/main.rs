@@ -28,5 +28,6 @@ mod reload;
 mod routing;
 mod shares;
 mod shutdown;
+mod strangers;
 mod tarn;
 mod traps;

@@ -1,40 +1,12 @@
-//! Prepared statements of the protocol: many clients', on few servers, without a server for each.
+//! Prepared statements of the protocol that have names: each client's own, by its own names, seen by nobody else.
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
 use crate::harness::frames::{bind, close_statement, describe_statement, execute, parse, query, sync};
-use crate::harness::{FakeServer, Frame, Greenroom, Room, codes, rows, tags};
+use crate::harness::{FakeServer, Frame, Greenroom, codes, rows, tags};
 
 fn run(name: &str, parameter: &str) -> [Frame; 3] {
     [bind("", name, &[Some(parameter)]), execute("", 0), sync()]
-}
-
-async fn pins(room: &Room) -> f64 {
-    room.metrics().await.sum("greenroom_pins_total", &[])
-}
-
-#[tokio::test]
-async fn fifty_clients_with_statements_of_their_own_share_two_servers() {
-    let room = Greenroom::start().auth("trust").servers(2).await;
-    let clients = (0..50).map(|number| {
-        let room = &room;
-        async move {
-            let mut client = room.raw(["catalog", "scaffolder"][number % 2]).await;
-            // The same name for all, and a text that some share.
-            let text = format!("select current_schema() || ' {} ' || $1", number % 5);
-            client.ask(&[parse("s1", &text), sync()]).await;
-            for round in 0..20 {
-                let replies = client.ask(&run("s1", &format!("{number} {round}"))).await;
-                let plugin = ["catalog", "scaffolder"][number % 2];
-                assert_eq!(rows(&replies), [format!("{plugin} {} {number} {round}", number % 5)], "{replies:?}");
-            }
-        }
-    });
-    join_all(clients).await;
-    assert_eq!(pins(&room).await, 0.0);
-    assert!(room.stage().connections().await <= 2);
 }
 
 #[tokio::test]
@@ -43,44 +15,16 @@ async fn a_statement_that_the_server_has_costs_one_write_and_no_question() {
     let room = Greenroom::start().auth("trust").servers(1).behind(&server).await;
     let mut client = room.raw("catalog").await;
     client.ask(&[parse("s1", "select $1"), sync()]).await;
-    client.ask(&run("s1", "first")).await;
     for _ in 0..5 {
         let (reads, writes) = server.reads_and_writes();
         assert_eq!(tags(&client.ask(&run("s1", "again")).await), "2DCZ");
         assert_eq!(server.reads_and_writes(), (reads + 1, writes + 1));
     }
-    // Another client's first use is the server's own statement: prepared for it, as PostgreSQL would, and used.
-    let mut other = room.raw("catalog").await;
-    other.ask(&[parse("mine", "select $1"), sync()]).await;
-    let (reads, writes) = server.reads_and_writes();
-    other.ask(&run("mine", "once")).await;
-    client.ask(&run("s1", "again")).await;
-    assert_eq!(server.reads_and_writes(), (reads + 2, writes + 2));
-}
-
-#[tokio::test]
-async fn more_than_a_server_keeps_is_prepared_again_when_it_is_used() {
-    const STATEMENTS: usize = 40;
-    let room = Greenroom::start().auth("trust").servers(1).await;
-    let mut client = room.raw("catalog").await;
-    for number in 0..STATEMENTS {
-        // Together they are three times what a server keeps.
-        let text = format!("select $1 || ' {number}' /* {} */", "x".repeat(80_000));
-        let replies = client.ask(&[parse(&format!("s{number}"), &text), sync()]).await;
-        assert_eq!(tags(&replies), "1Z");
-    }
-    for round in 0..2 {
-        for number in 0..STATEMENTS {
-            let replies = client.ask(&run(&format!("s{number}"), "own")).await;
-            assert_eq!(rows(&replies), [format!("own {number}")], "round {round}");
-        }
-    }
-    assert_eq!(pins(&room).await, 0.0);
 }
 
 #[tokio::test]
 async fn a_name_of_a_servers_own_is_nobodys_to_use() {
-    let room = Greenroom::start().auth("trust").servers(1).await;
+    let room = Greenroom::start().auth("trust").servers(3).await;
     let mut owner = room.raw("catalog").await;
     owner.ask(&[parse("s1", "select 'secret ' || $1"), sync()]).await;
     let mut thief = room.raw("catalog").await;
@@ -119,7 +63,7 @@ async fn a_client_sees_its_own_statements_by_its_own_names_and_no_others() {
 }
 
 #[tokio::test]
-async fn what_no_shared_server_can_keep_has_one_of_its_own() {
+async fn a_session_with_named_statements_has_a_server_of_its_own() {
     for (what, text) in [
         ("too large", format!("select $1 /* {} */", "x".repeat(400_000))),
         ("a time that is meant when it is parsed", "select $1 || 'now'::timestamptz::text".to_owned()),
@@ -139,17 +83,19 @@ async fn what_no_shared_server_can_keep_has_one_of_its_own() {
 async fn a_statement_that_waits_in_vain_for_a_server_fails_and_the_next_does_not() {
     let timeout = Duration::from_millis(300);
     let room = Greenroom::start().auth("trust").servers(1).every_pool(|pool| pool.acquire_timeout(timeout)).await;
-    let mut client = room.raw("catalog").await;
-    client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await;
-    let mut greedy = room.raw("catalog").await;
+    let (mut client, mut greedy) = (room.raw("catalog").await, room.raw("catalog").await);
     greedy.run("begin").await;
     for _ in 0..2 {
-        let replies = client.ask(&run("s1", "in vain")).await;
+        let replies = client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await;
         assert_eq!((tags(&replies).as_str(), codes(&replies)), ("EZ", vec!["53300".to_owned()]));
-        assert_eq!(codes(&client.ask(&[parse("s2", "select 1"), sync()]).await), ["53300"]);
+        assert_eq!(codes(&client.ask(&run("s1", "in vain")).await), ["53300"]);
         assert_eq!(codes(&client.ask(&[query("execute s1('in vain')")]).await), ["53300"]);
     }
-    greedy.run("commit").await;
-    assert_eq!(tags(&client.ask(&[parse("s2", "select 1"), sync()]).await), "1Z", "the name was never taken");
+    greedy.leave().await;
+    assert_eq!(
+        tags(&client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await),
+        "1Z",
+        "the name was never taken"
+    );
     assert_eq!(rows(&client.ask(&run("s1", "again")).await), ["own again"]);
 }

@@ -1,0 +1,241 @@
+//! Ways to a stranger's prepared statements, or to be mistaken for one's own: each test says what PostgreSQL does.
+
+use std::time::Duration;
+
+use crate::harness::frames::{bind, close_statement, execute, parse, query, sync};
+use crate::harness::{Frame, Greenroom, Reply, Room, codes, rows, tags};
+
+fn run(name: &str, parameters: &[Option<&str>]) -> [Frame; 3] {
+    [bind("", name, parameters), execute("", 0), sync()]
+}
+
+async fn room() -> Room {
+    Greenroom::start().auth("trust").servers(6).await
+}
+
+fn text(replies: &[Reply]) -> String {
+    replies.iter().map(|reply| String::from_utf8_lossy(&reply.body).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_large_query_does_not_see_a_strangers_statement() {
+    let room = room().await;
+    let mut owner = room.raw("catalog").await;
+    owner.ask(&[parse("s1", "select 'secret'"), sync()]).await;
+    let mut thief = room.raw("catalog").await;
+    let sql = format!("select name || statement from pg_prepared_statements /* {} */", "x".repeat(300_000));
+    assert_eq!(rows(&thief.query(&sql).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_large_query_executes_ones_own_statement() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", "select 'own'"), sync()]).await;
+    let replies = client.query(&format!("execute s1 /* {} */", "x".repeat(300_000))).await;
+    assert_eq!(rows(&replies), ["own"], "{replies:?}");
+}
+
+#[tokio::test]
+async fn procedural_code_does_not_see_a_strangers_statement() {
+    let room = room().await;
+    let mut owner = room.raw("catalog").await;
+    owner.ask(&[parse("s1", "select 'secret'"), sync()]).await;
+    let mut thief = room.raw("catalog").await;
+    // Or it would have a private server from the beginning.
+    thief.run("begin").await;
+    let sql = "do $$ declare r text; begin execute 'select string_agg(name || statement, '','') from pg_prep' \
+               || 'ared_statements' into r; raise notice 'seen: %', r; end $$";
+    let seen = text(&thief.query(sql).await);
+    assert!(seen.contains("seen") && !seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn procedural_code_does_not_execute_a_strangers_statement() {
+    let room = room().await;
+    let mut owner = room.raw("catalog").await;
+    owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+    let mut thief = room.raw("catalog").await;
+    // Or it would have a private server from the beginning.
+    thief.run("begin").await;
+    let sql = "do $$ declare r text; begin execute 'execute \"greenroom:00000001\"' into r; \
+               raise notice 'seen: %', r; end $$";
+    let seen = text(&thief.query(sql).await);
+    assert!(seen.contains("26000") && !seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_bind_with_a_very_long_portal_does_not_reach_a_strangers_statement() {
+    let room = room().await;
+    let mut owner = room.raw("catalog").await;
+    owner.ask(&[parse("s1", "select 'secret'"), sync()]).await;
+    let mut thief = room.raw("catalog").await;
+    let portal = "p".repeat(300_000);
+    let frames = [bind(&portal, "greenroom:00000001", &[]), execute(&portal[..63], 0), sync()];
+    let replies = thief.ask(&frames).await;
+    assert_eq!((rows(&replies), codes(&replies)), (vec![], vec!["26000".to_owned()]));
+}
+
+#[tokio::test]
+async fn set_local_of_a_stranger_does_not_change_a_literal() {
+    let room = Greenroom::start().auth("trust").servers(6).await;
+    let sql = "select extract(epoch from '2026-01-02 00:00'::timestamptz)::text";
+    let mut victim = room.raw("catalog").await;
+    victim.run("begin").await;
+    victim.ask(&[parse("s1", sql), sync()]).await;
+    let before = rows(&victim.ask(&run("s1", &[])).await);
+    // Another server, as the victim holds its own.
+    let mut other = room.raw("catalog").await;
+    other.run("begin").await;
+    other.run("set local timezone to 'Asia/Tokyo'").await;
+    other.ask(&[parse("mine", sql), sync()]).await;
+    let others = rows(&other.ask(&run("mine", &[])).await);
+    other.run("commit").await;
+    // The victim's comes back only when it is on the other one.
+    victim.run("commit").await;
+    let mut greedy = room.raw("catalog").await;
+    greedy.run("begin").await;
+    let first = rows(&victim.ask(&run("s1", &[])).await);
+    let mut greedier = room.raw("catalog").await;
+    greedier.run("begin").await;
+    greedy.run("commit").await;
+    let second = rows(&victim.ask(&run("s1", &[])).await);
+    assert_eq!((first, second), (before.clone(), before));
+    drop(others);
+}
+
+#[tokio::test]
+async fn set_local_keeps_ones_own_literal() {
+    let room = room().await;
+    let sql = "select extract(epoch from '2026-01-02 00:00'::timestamptz)::text";
+    let mut client = room.raw("catalog").await;
+    client.run("begin").await;
+    client.run("set local timezone to 'Asia/Tokyo'").await;
+    client.ask(&[parse("mine", sql), sync()]).await;
+    let before = rows(&client.ask(&run("mine", &[])).await);
+    client.run("commit").await;
+    room.raw("catalog").await.run("deallocate all").await;
+    assert_eq!(rows(&client.ask(&run("mine", &[])).await), before);
+}
+
+#[tokio::test]
+async fn types_of_parameters_stay_what_they_were() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table counted (n int4)").await;
+    client.ask(&[parse("s1", "insert into counted values ($1)"), sync()]).await;
+    let mut other = room.raw("catalog").await;
+    other.run("alter table counted alter n type real").await;
+    other.run("deallocate all").await;
+    // A driver remembers that $1 is an int4 and sends it in binary.
+    let mut body = b"\0s1\0".to_vec();
+    body.extend([0, 1, 0, 1, 0, 1, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0]);
+    let replies = client.ask(&[Frame::new(b'B', body), execute("", 0), sync()]).await;
+    assert_eq!((tags(&replies).as_str(), rows(&other.query("select n from counted").await)), ("2CZ", vec!["7".into()]));
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_prepared_again_does_not_fail_a_transaction() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table gone (n int)").await;
+    client.ask(&[parse("s1", "select * from gone"), sync()]).await;
+    client.run("drop table gone").await;
+    client.run("begin").await;
+    let replies = client.query("do $$ begin end $$").await;
+    assert_eq!(tags(&replies), "CZ", "{:?}", codes(&replies));
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_prepared_again_does_not_fail_later_transactions() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table gone (n int)").await;
+    client.ask(&[parse("s1", "select * from gone"), parse("s2", "select 2"), sync()]).await;
+    client.run("drop table gone").await;
+    assert_eq!(tags(&client.query("do $$ begin end $$").await), "CZ");
+    for _ in 0..2 {
+        client.run("begin").await;
+        let replies = client.query("do $$ begin end $$").await;
+        assert_eq!(tags(&replies), "CZ", "{:?}", codes(&replies));
+        client.query("rollback").await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_prepared_again_does_not_hang_a_pipeline_of_queries() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table gone (n int)").await;
+    client.ask(&[parse("s1", "select * from gone"), sync()]).await;
+    client.run("drop table gone").await;
+    client.send(&[query("select 1"), query("do $$ begin end $$")]).await;
+    let replies = client.until_quiet(Duration::from_secs(2)).await;
+    assert_eq!(tags(&replies), "TDCZCZ", "{:?}", codes(&replies));
+}
+
+#[tokio::test]
+async fn a_parse_that_failed_does_not_come_to_life_through_a_deallocate_that_failed() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("begin").await;
+    client.query("select 1/0").await;
+    client.ask(&[parse("s1", "select 'ghost'"), sync(), query("deallocate all")]).await;
+    client.run("rollback").await;
+    let replies = client.ask(&run("s1", &[])).await;
+    assert_eq!((rows(&replies), codes(&replies)), (vec![], vec!["26000".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_was_asked_before_a_goodbye_is_done_where_the_server_lacks_the_statement() {
+    for lacks in [false, true] {
+        let room = room().await;
+        let mut other = room.raw("catalog").await;
+        other.run("create table done (n int)").await;
+        let mut client = room.raw("catalog").await;
+        client.ask(&[parse("s1", "insert into done values ($1)"), sync()]).await;
+        if lacks {
+            other.run("deallocate all").await;
+        }
+        let [a, b, c] = run("s1", &[Some("1")]);
+        client.send(&[a, b, c, crate::harness::frames::terminate()]).await;
+        drop(client);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(rows(&other.query("select count(*) from done").await), ["1"], "lacks: {lacks}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_the_right_statement() {
+    for _ in 0..8 {
+        let room = Greenroom::start().auth("trust").servers(6).await;
+        let (mut client, mut greedy) = (room.raw("catalog").await, room.raw("catalog").await);
+        client.ask(&[parse("s1", "select 1"), sync()]).await;
+        greedy.run("begin").await;
+        client.ask(&[parse("s2", "select 2"), sync()]).await;
+        let replies = client.ask(&run("s2", &[Some("x")])).await;
+        assert!(text(&replies).contains("\"s2\""), "{}", text(&replies));
+    }
+}
+
+#[tokio::test]
+async fn an_error_does_not_name_a_statement_of_greenrooms() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", "select 1"), sync()]).await;
+    let replies = client.ask(&[bind("", "s1", &[Some("x")]), close_statement("s1"), sync()]).await;
+    assert!(text(&replies).contains("\"s1\""), "{}", text(&replies));
+}
+
+#[tokio::test]
+async fn now_stays_what_it_was_in_a_pinned_session() {
+    let room = room().await;
+    let mut client = room.raw("catalog").await;
+    client.run("set lock_timeout to 1000").await;
+    let sql = "select 'now'::timestamptz::text";
+    client.ask(&[parse("s1", sql), sync()]).await;
+    let before = rows(&client.ask(&run("s1", &[])).await);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    client.ask(&[parse("s2", sql), sync()]).await;
+    assert_eq!(rows(&client.ask(&run("s1", &[])).await), before);
+}
