@@ -81,7 +81,7 @@ here.sameOnBothSides('big values and many rows arrive whole, both ways', { timeo
   return [rows[0].length, many.rowCount, many.rows.at(-1), wide.rows];
 });
 
-here.sameOnBothSides("errors keep PostgreSQL's words, SQLSTATE and fields, and the client goes on", {}, async plugin => {
+here.sameOnBothSides("errors keep PostgreSQL's words, SQLSTATE and fields, and the client goes on", { mayPin: true }, async plugin => {
   const client = await plugin.client();
   await client.query('create table parents (id int primary key)');
   await client.query(`create table children (
