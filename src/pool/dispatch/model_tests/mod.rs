@@ -62,3 +62,21 @@ fn a_max_that_is_raised_serves_those_who_wait() {
     assert_eq!(world.leases(0), 2);
     world.end();
 }
+
+#[test]
+fn a_pause_after_a_failure_becomes_no_longer_than_the_interval_is_now() {
+    let limits = |retry| {
+        let mut limits = Limits::of(8, 0, 8);
+        limits.plugins.iter_mut().for_each(|plugin| (plugin.retry, plugin.propagate) = (retry, false));
+        limits
+    };
+    let mut world = World::new(limits(60_000));
+    world.happen(&Event::Arrive { pool: 0, plugin: 3, private: false, impatient: false });
+    world.happen(&Event::ConnectFailed { which: 0, full: false });
+    world.happen(&Event::Wait(1000));
+    assert!(world.opening.is_empty());
+    world.happen(&Event::Reload(limits(10)));
+    world.happen(&Event::Wait(20));
+    assert_eq!(world.opening, [0]);
+    world.end();
+}

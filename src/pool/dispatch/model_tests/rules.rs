@@ -32,6 +32,7 @@ pub(super) struct Before {
     waiting: Vec<(u64, Asked)>,
     /// When a connection may be tried.
     paused_until: Option<Instant>,
+    just_failed: Option<usize>,
     closed: bool,
 }
 
@@ -52,6 +53,7 @@ impl Before {
             in_a_row: world.core.in_a_row,
             waiting: world.waiting.iter().map(|(ticket, waits)| (*ticket, waits.asked)).collect(),
             paused_until: world.pause.until,
+            just_failed: world.just_failed,
             closed: world.closed,
         }
     }
@@ -64,6 +66,11 @@ impl Before {
         assert!(self.used + opens <= ceiling.max(self.used), "nothing is opened at the ceiling, or above it");
         assert!(self.opening + opens <= parallel.max(self.opening), "a storm is slowed down");
         assert!(work.open.is_empty() || self.paused_until.is_none_or(|until| until <= now), "a pause is kept");
+        if let Some(pool) = self.just_failed {
+            let waiting = self.waiting.iter().filter(|(_, asked)| asked.pool == pool && !asked.private).count();
+            let opened = work.open.iter().filter(|opened| **opened == pool).count();
+            assert!(opened <= waiting.saturating_sub(1), "a failure holds one back");
+        }
         self.judge_closes(work, self.used + opens);
         for answer in &work.answers {
             match &answer.result {

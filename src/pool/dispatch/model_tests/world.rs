@@ -106,6 +106,8 @@ pub(super) struct World {
     pub(super) opening: Vec<usize>,
     closing: u32,
     pub(super) pause: Pause,
+    /// The pool for which a connect has failed since the last round.
+    pub(super) just_failed: Option<usize>,
     /// When the core asked to be asked again.
     pub(super) retries: BTreeSet<Instant>,
     /// For how long every place was taken.
@@ -135,6 +137,7 @@ impl World {
             opening: Vec::new(),
             closing: 0,
             pause: Pause::default(),
+            just_failed: None,
             retries: BTreeSet::new(),
             full_for: Duration::ZERO,
             next: 0,
@@ -271,12 +274,9 @@ impl World {
         let told = self.core.open_failed(pool, error(full), now);
         assert_eq!(told.as_ref().map(|answer| answer.waiter.tell), first, "the first one is told, if any is");
         told.into_iter().for_each(|answer| self.told(answer));
-        let for_pool = |waits: &&Waits| waits.asked.pool == pool && !waits.asked.private;
-        let waiting = self.waiting.values().filter(for_pool).count();
-        let opening = self.opening.len();
+        self.just_failed = Some(pool);
         self.decide();
-        let opened = self.opening[opening..].iter().filter(|opened| **opened == pool).count();
-        assert!(opened <= waiting.saturating_sub(1), "a failure holds one back");
+        self.just_failed = None;
     }
 
     fn give_back(&mut self, held: Held) {
@@ -325,6 +325,7 @@ impl World {
             return;
         }
         let before = Before::of(self);
+        self.just_failed = None;
         let work = self.core.decide(self.now);
         before.judge(&work, self.now);
         self.opening.extend(&work.open);
