@@ -4,7 +4,7 @@
 //! are numbers, and so is the time, which jumps when the scheduler wants to be asked again.
 
 use std::future::Future;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::MutexGuard;
 use shuttle::thread::{self, JoinHandle};
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use super::scheduler::{CloseOf, CoreOf, Crew, Granted, Scheduler};
 use super::slot::{Closing, Seat, Slot};
 use crate::config::{PoolLimits, ServerLimits};
 use crate::route::PluginId;
+use crate::server::ConnectError;
 
 impl<T: Send + 'static> Lock<T> for shuttle::sync::Mutex<T> {
     fn new(value: T) -> Self {
@@ -32,7 +34,33 @@ impl<T: Send + 'static> Lock<T> for shuttle::sync::Mutex<T> {
     }
 
     fn lock(&self) -> impl DerefMut<Target = T> {
-        self.lock().expect("nobody panics with it")
+        Locked(Some(self.lock().expect("nobody panics with it")))
+    }
+}
+
+/// shuttle lets others go on before a lock is left, not after: what happens between that and the next lock would be one step.
+struct Locked<'a, T>(Option<MutexGuard<'a, T>>);
+
+impl<T> Deref for Locked<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl<T> DerefMut for Locked<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("only drop takes it")
+    }
+}
+
+impl<T> Drop for Locked<'_, T> {
+    fn drop(&mut self) {
+        self.0 = None;
+        if !std::thread::panicking() {
+            thread::yield_now();
+        }
     }
 }
 
@@ -108,6 +136,8 @@ struct Rehearsal {
     connections: Arc<AtomicU32>,
     /// The ceiling is never lowered, so there are never more connections.
     most: Option<u32>,
+    /// So many of eight connects fail.
+    fails_of_8: u32,
     epoch: Instant,
     micros: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -136,13 +166,12 @@ impl Crew for Rehearsal {
         let own = Arc::clone(scheduler);
         scheduler.crew.act(move || {
             let slot = Slot::counted(Arc::clone(&own));
-            match thread_rng().gen_range(0..4) {
-                0 => {
+            match thread_rng().gen_range(0..8) {
+                chance if chance < own.crew.fails_of_8 => {
                     drop(counted);
-                    let error = OpenError::TimedOut { address: "db".to_owned(), limit: Duration::ZERO };
-                    own.open_failed(pool, error, slot);
+                    own.open_failed(pool, error(thread_rng().gen_bool(0.5)), slot);
                 }
-                1 => {
+                7 => {
                     drop(counted);
                     drop(slot);
                     own.open_dropped(pool);
@@ -182,6 +211,14 @@ impl Crew for Rehearsal {
     }
 }
 
+fn error(full: bool) -> OpenError {
+    let (code, message) = ("53300".to_owned(), "sorry, too many clients already".to_owned());
+    match full {
+        true => ConnectError::Refused { code, message, frame_body: Default::default() }.into(),
+        false => OpenError::TimedOut { address: "db".to_owned(), limit: Duration::ZERO },
+    }
+}
+
 /// A scheduler with two pools and three plugins.
 struct House {
     scheduler: Arc<Scheduler<Rehearsal>>,
@@ -190,10 +227,15 @@ struct House {
 
 impl House {
     fn new(limits: ServerLimits, ceiling_stays: bool) -> Self {
+        Self::failing(limits, ceiling_stays, 2)
+    }
+
+    fn failing(limits: ServerLimits, ceiling_stays: bool, fails_of_8: u32) -> Self {
         let crew = Rehearsal {
             shelves: Default::default(),
             connections: Arc::default(),
             most: ceiling_stays.then_some(limits.ceiling),
+            fails_of_8,
             epoch: Instant::now(),
             micros: AtomicU64::new(0),
             threads: Mutex::default(),
@@ -313,7 +355,19 @@ fn nothing_is_lost_between_those_who_come_and_go() {
             let clients = (0..4).map(|n| house.client(n % 3, 2)).collect();
             house.end(clients);
         },
-        2000,
+        1500,
+    );
+}
+
+#[test]
+fn nobody_is_forgotten_while_postgresql_is_full() {
+    shuttle::check_random(
+        || {
+            let house = House::failing(ServerLimits::new(2, 0, 1), true, 6);
+            let clients = (0..3).map(|n| house.client(n, 1)).collect();
+            house.end(clients);
+        },
+        3000,
     );
 }
 
@@ -333,7 +387,7 @@ fn nothing_is_lost_while_limits_change() {
             }));
             house.end(clients);
         },
-        1000,
+        800,
     );
 }
 
@@ -347,6 +401,6 @@ fn nothing_is_lost_when_everything_ends() {
             clients.push(thread::spawn(move || scheduler.decide(|core, _| core.close())));
             house.end(clients);
         },
-        1000,
+        800,
     );
 }
