@@ -3,17 +3,21 @@
 //! Events go in as calls, each with the time at which it happened; [`Core::decide`] says what follows. The scheduler calls
 //! both under its lock and does what was decided after it; the model tests call them alone.
 //!
+//! - `holding`: who holds what, and for how long everything was taken.
 //! - `limits`: whose limits count where, and what becomes of them when they change.
 //! - `plugin`: a plugin's queue and its share.
 //! - `pool`: what is known of a pool of servers.
 //! - `reaping`: when idle servers are looked at.
 //! - `round`: one round of decisions.
+//! - `work`: what follows from one.
 
+mod holding;
 mod limits;
 mod plugin;
 mod pool;
 mod reaping;
 mod round;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +27,9 @@ use tokio::time::Instant;
 
 pub(super) use plugin::{Migration, PluginState, Waiter};
 pub(super) use pool::{Idle, PoolState};
+pub(super) use work::{Answer, Close, Grant, Refusal, Work};
 
-use super::error::{OpenError, Usage};
+use super::error::OpenError;
 use super::reason::CloseReason;
 use crate::config::{PoolLimits, ServerLimits};
 use crate::route::PluginId;
@@ -43,57 +48,6 @@ const FIRST_GUESS: f64 = 0.01;
 /// A longer lease, or connect, counts as this one when it is asked how long they usually are, in seconds: one client that
 /// kept its server for an hour says nothing about the next.
 const LONGEST_USUAL: f64 = 1.0;
-
-/// What a waiter is given.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Grant<L> {
-    /// An idle server of the pool.
-    Server(L),
-    /// Room for a connection of its own, which it opens itself.
-    Room,
-}
-
-/// Why a waiter is given nothing.
-#[derive(Debug, Clone)]
-pub(super) enum Refusal {
-    /// A connection for its pool failed, and it was the first in the queue.
-    Open(Arc<OpenError>),
-    /// Nobody is served any more.
-    Closed,
-}
-
-/// What follows from an event.
-#[derive(Debug)]
-pub(super) struct Work<L, O, T> {
-    /// Who is told what.
-    pub(super) answers: Vec<Answer<L, T>>,
-    /// The pools for which a connection is to be opened, one for each.
-    pub(super) open: Vec<usize>,
-    /// What is to be closed.
-    pub(super) close: Vec<Close<O>>,
-    /// When [`Core::decide`] is to be asked again at the latest.
-    pub(super) retry: Option<Instant>,
-}
-
-/// The end of a wait.
-#[derive(Debug)]
-pub(super) struct Answer<L, T> {
-    pub(super) waiter: Waiter<T>,
-    pub(super) plugin: usize,
-    /// When its lease began; it is to be named when the lease ends.
-    pub(super) since: Instant,
-    pub(super) result: Result<Grant<L>, Refusal>,
-}
-
-/// An idle server that is to be closed. It is counted as closing already.
-#[derive(Debug)]
-pub(super) struct Close<O> {
-    pub(super) pool: usize,
-    pub(super) server: O,
-    pub(super) reason: CloseReason,
-    /// The pool that gets its room.
-    pub(super) for_pool: Option<usize>,
-}
 
 /// Everything that is decided together. `I` keeps idle servers, `T` is how a waiter is told.
 #[derive(Debug)]
@@ -351,30 +305,6 @@ impl<I: Idle, T> Core<I, T> {
         self.closed = true;
     }
 
-    /// For how long the server was at its ceiling since this was last asked.
-    pub(super) fn take_full_for(&mut self, now: Instant) -> Duration {
-        if let Some(since) = &mut self.full_since {
-            self.full_for += now.saturating_duration_since(std::mem::replace(since, now));
-        }
-        std::mem::take(&mut self.full_for)
-    }
-
-    /// Who holds what, for somebody of the plugin who waited in vain.
-    pub(super) fn usage(&self, plugin: usize, now: Instant) -> Usage {
-        let holders = self.plugins.iter().filter_map(|plugin| plugin.holding(self.epoch, now)).collect::<Vec<_>>();
-        let own = &self.plugins[plugin];
-        let reserved = self.is_reserved(own, 0, 0).then_some(self.limits.reserved);
-        Usage {
-            leases: own.leases(),
-            max: own.limits.max,
-            used: self.used,
-            ceiling: self.limits.ceiling,
-            reserved,
-            holders,
-        }
-        .sorted()
-    }
-
     /// What follows from what has happened: serves those who wait, the least served plugin first and each plugin's own in
     /// order, as far as limits allow. Whoever cannot be served now does not keep others from what he could not have used.
     pub(super) fn decide(&mut self, now: Instant) -> Work<I::Lent, I::Out, T> {
@@ -461,14 +391,6 @@ impl<I: Idle, T> Core<I, T> {
         let t = self.seconds(now);
         self.floor = self.floor.max(self.plugins[plugin].share(t));
         self.plugins[plugin].lease_begins(t);
-    }
-
-    fn note_fullness(&mut self, now: Instant) {
-        if self.used >= self.limits.ceiling {
-            self.full_since.get_or_insert(now);
-        } else if let Some(since) = self.full_since.take() {
-            self.full_for += now.saturating_duration_since(since);
-        }
     }
 
     fn seconds(&self, now: Instant) -> f64 {
