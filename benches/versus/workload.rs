@@ -130,7 +130,7 @@ impl Workload {
                 name: "one greedy plugin, nine polite ones",
                 about: "Plugins that compete for greenroom's 4 servers. A transaction is `pg_sleep`, which costs a server\n\
                         time and the machine nothing. The greedy plugin has 200 clients that never pause; of each polite\n\
-                        one, 2 clients hold a server for 5 ms and pause for 30 ms on average. A wait is the time until\n\
+                        one, 2 clients hold a server for 10 ms and pause for 60 ms on average. A wait is the time until\n\
                         BEGIN is answered. Then all ten want more than there is, with transactions of 1 to 9 ms.",
                 load: Load::Shares,
                 ..USUAL
