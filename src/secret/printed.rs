@@ -75,6 +75,11 @@ impl State {
         self.held.as_mut().filter(|held| now < held.expires)
     }
 
+    /// Whether a run is to begin now, for none is under way; from here on one is.
+    fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.running, true)
+    }
+
     fn pause(&mut self, now: Instant) -> Instant {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.fruitless.min(10));
         self.fruitless = self.fruitless.saturating_add(1);
@@ -110,21 +115,24 @@ impl Printed {
     /// What can be said at once; otherwise a run is under way.
     fn look(self: &Arc<Self>) -> Option<Result<SecretString, SecretError>> {
         let now = Instant::now();
-        let mut state = self.state.lock();
-        let paused = state.is_paused(now);
-        if let Some(held) = state.good(now) {
-            held.used = true;
-            let password = held.password.clone();
-            if now >= held.renew_at && !paused {
-                self.start(&mut state, Cause::Due);
+        let (known, begins) = {
+            let mut state = self.state.lock();
+            let paused = state.is_paused(now);
+            if let Some(held) = state.good(now) {
+                held.used = true;
+                let password = held.password.clone();
+                let due = now >= held.renew_at && !paused;
+                (Some(Ok(password)), due && state.begins())
+            } else if let (true, false, Some(failure)) = (paused, state.running, &state.failure) {
+                (Some(Err(failure.clone())), false)
+            } else {
+                (None, state.begins())
             }
-            return Some(Ok(password));
+        };
+        if begins {
+            self.start(Cause::Due);
         }
-        if let (true, false, Some(failure)) = (paused, state.running, &state.failure) {
-            return Some(Err(failure.clone()));
-        }
-        self.start(&mut state, Cause::Due);
-        None
+        known
     }
 
     /// A newer password than `refused`; `None` if there is none, or the last runs brought none.
@@ -138,7 +146,7 @@ impl Printed {
         // has caused is followed by a pause, so this ends.
         loop {
             let mut ended = self.ended.subscribe();
-            {
+            let begins = {
                 let now = Instant::now();
                 let mut state = self.state.lock();
                 if let Some(password) = newer(&mut state, now) {
@@ -147,7 +155,10 @@ impl Printed {
                 if !state.running && state.is_paused(now) {
                     return None;
                 }
-                self.start(&mut state, Cause::Refusal);
+                state.begins()
+            };
+            if begins {
+                self.start(Cause::Refusal);
             }
             let _ = ended.changed().await;
         }
@@ -162,12 +173,8 @@ impl Printed {
         }
     }
 
-    /// Begins a run unless one is under way.
-    fn start(self: &Arc<Self>, state: &mut State, cause: Cause) {
-        if state.running {
-            return;
-        }
-        state.running = true;
+    /// The run that is to begin. Never under the lock: a runtime that shuts down drops it at once, which ends it.
+    fn start(self: &Arc<Self>, cause: Cause) {
         let flight = Flight(Arc::clone(self));
         tokio::spawn(async move {
             let began = Instant::now();
@@ -229,11 +236,14 @@ impl Printed {
         tokio::spawn(async move {
             sleep_until(at).await;
             let Some(printed) = printed.upgrade() else { return };
-            let now = Instant::now();
-            let mut state = printed.state.lock();
-            let due = state.good(now).is_some_and(|held| held.used && held.renew_at <= now);
-            if due && !state.is_paused(now) {
-                printed.start(&mut state, Cause::Due);
+            let begins = {
+                let now = Instant::now();
+                let mut state = printed.state.lock();
+                let due = state.good(now).is_some_and(|held| held.used && held.renew_at <= now);
+                due && !state.is_paused(now) && state.begins()
+            };
+            if begins {
+                printed.start(Cause::Due);
             }
         });
     }

@@ -324,3 +324,20 @@ async fn one_login_has_one_secret_until_it_is_configured_anew() {
     let two = stage.of(Password::Text(SecretText::fixed("two")));
     assert_eq!(current(&two).await.unwrap(), "two");
 }
+
+#[test]
+fn a_run_that_begins_as_the_runtime_ends_hangs_nobody() {
+    let stage = Stage::new();
+    let secret = stage.command("echo secret", |_| ());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    // From here on whatever is begun is dropped at once.
+    drop(runtime);
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _entered = handle.enter();
+        let result = futures_util::FutureExt::now_or_never(secret.current());
+        done.send(matches!(result, Some(Err(SecretError::GivenUp)))).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok(true));
+}
