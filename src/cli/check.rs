@@ -103,8 +103,12 @@ fn text(shown: &Value, findings: &[Finding]) -> anyhow::Result<String> {
         }
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let [good, notes, warnings, errors] = [Severity::Ok, Severity::Note, Severity::Warning, Severity::Error].map(count);
-    writeln!(out, "\n{good} ok, {notes} notes, {warnings} warnings, {errors} errors")?;
+    let some = |severity, name: &str| match count(severity) {
+        1 => format!("1 {name}"),
+        n => format!("{n} {name}s"),
+    };
+    let (notes, warnings) = (some(Severity::Note, "note"), some(Severity::Warning, "warning"));
+    writeln!(out, "\n{} ok, {notes}, {warnings}, {}", count(Severity::Ok), some(Severity::Error, "error"))?;
     Ok(out)
 }
 
@@ -131,7 +135,7 @@ greenroom: { division: schema }
         assert_eq!(
             told,
             "error    u@db/shared: no [2J\n         in database shared:\n           GRANT x;\n         or, set \
-             greenroom.division: schema\n\n0 ok, 0 notes, 0 warnings, 1 errors\n"
+             greenroom.division: schema\n\n0 ok, 0 notes, 0 warnings, 1 error\n"
         );
         assert_eq!(json_of(&finding)["remedies"][0]["sql"], "GRANT x");
     }
