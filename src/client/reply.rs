@@ -40,13 +40,22 @@ impl Reply {
     pub(super) fn summary(&self) -> (String, String) {
         match self {
             Self::Ours(report) => (report.code.to_owned(), report.message.clone()),
-            Self::Passed(_, body) => {
-                let field =
-                    |code| String::from_utf8_lossy(body::error_field(body, code).unwrap_or_default()).into_owned();
-                (field(b'C'), field(b'M'))
-            }
+            Self::Passed(_, body) => (text(body, b'C').unwrap_or_default(), text(body, b'M').unwrap_or_default()),
         }
     }
+
+    /// What happened in more words, and what to do, for the log.
+    pub(super) fn advice(&self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Ours(report) => (report.detail.clone(), report.hint.clone()),
+            Self::Passed(_, body) => (text(body, b'D'), text(body, b'H')),
+        }
+    }
+}
+
+/// A field of an ErrorResponse.
+fn text(body: &[u8], code: u8) -> Option<String> {
+    body::error_field(body, code).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
 /// Sends a client its last message and closes the connection.

@@ -1,6 +1,7 @@
 //! What a client asked for and greenroom does itself: CREATE DATABASE and DROP DATABASE, where databases are schemas.
 //!
-//! While an errand runs nothing more is read of the client, so that answers keep their order.
+//! While an errand runs nothing more that the client sends is looked at, so that answers keep their order; that it has left is
+//! noticed, and ends the errand.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use crate::cancel::CancelPlace;
 use crate::client::provisioning;
 use crate::client::reply::{self, Reply};
 use crate::metrics::ClientState;
-use crate::protocol::message;
 use crate::protocol::tag::TxStatus;
+use crate::protocol::{message, sqlstate};
 use crate::route::Route;
 use crate::sql::statement::Statement;
 
@@ -80,13 +81,24 @@ impl Relay<'_> {
         match done {
             Ok(()) => message::command_complete(&mut self.own, "CREATE DATABASE"),
             Err(error) => {
-                let (code, text) = error.summary();
-                tracing::info!(plugin = &*self.metrics.name, code, error = text, "statement about a database refused");
+                self.log_refusal(&error);
                 error.write(&mut self.own);
             }
         }
         message::ready_for_query(&mut self.own, TxStatus::Idle);
         self.turn_passes();
         Flow::Continue(())
+    }
+
+    /// Somebody has to do something about a refusal, but for those that happen in the best of families: two replicas that
+    /// create the same database, and a client that has changed its mind.
+    fn log_refusal(&self, error: &Reply) {
+        let ((code, text), plugin) = (error.summary(), &*self.metrics.name);
+        if [sqlstate::DUPLICATE_DATABASE, sqlstate::QUERY_CANCELED].contains(&&*code) {
+            tracing::info!(plugin, code, error = text, "statement about a database refused");
+        } else {
+            let (detail, remedy) = error.advice();
+            tracing::warn!(plugin, code, error = text, detail, remedy, "statement about a database refused");
+        }
     }
 }
