@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Ending, Flow, HeldBack, Relay};
 use crate::cancel::CancelPlace;
@@ -105,6 +105,7 @@ impl Relay<'_> {
         match lent {
             Ok(Brought::Fresh(lease)) => {
                 self.facts = self.member.pool.facts.snapshot();
+                self.times.lent = Some(Instant::now());
                 self.lend(lease);
             }
             Ok(Brought::Own(lease)) => self.keep(lease),

@@ -56,9 +56,12 @@ impl Relay<'_> {
         let at_rest = clients_turn.filter(|_| self.is_at_rest());
         let is_in_transaction = leased && (self.status != TxStatus::Idle || !self.session.is_settled());
         let in_transaction = clients_turn.filter(|_| is_in_transaction);
+        // Who waits for a server has the acquire timeout, which leaves him his session.
+        let transaction =
+            times.transaction.filter(|_| leased).map(|began| times.lent.map_or(began, |at| began.max(at)));
         [
             (times.write_blocked, limits.client_write, Limit::ClientWrite),
-            (times.transaction, limits.transaction, Limit::Transaction),
+            (transaction, limits.transaction, Limit::Transaction),
             (in_transaction, limits.idle_in_transaction, Limit::IdleInTransaction),
             (at_rest.filter(|_| leased), limits.pin_idle, Limit::PinIdle),
             (at_rest, limits.idle_client, Limit::IdleClient),

@@ -151,6 +151,8 @@ struct Bulk {
 struct Times {
     /// The transaction at hand, from its first message.
     transaction: Option<Instant>,
+    /// The last wait for a server was over.
+    lent: Option<Instant>,
     /// The client's turn: the last ReadyForQuery, or the login.
     clients_turn: Instant,
     /// The client does not take what was sent to it.
@@ -201,7 +203,7 @@ impl<'a> Relay<'a> {
             epoch,
             is_draining: false,
             ending: Box::pin(shared.ending.cancelled()),
-            times: Times { transaction: None, clients_turn: Instant::now(), write_blocked: None },
+            times: Times { transaction: None, lent: None, clients_turn: Instant::now(), write_blocked: None },
             timer: Timer::default(),
             shared,
         };

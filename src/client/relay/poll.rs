@@ -182,7 +182,7 @@ impl Relay<'_> {
         // What stands ahead counts like the largest buffer: of frames that are rewritten nothing stays in the buffer itself.
         let full = self.up.as_ref().is_some_and(|up| !up.has_room()) || self.ahead.len() >= LARGE_BYTES;
         // Nor is a client that does not take its answers.
-        if self.own.len() > MOST_OWN_BYTES || self.errand.is_some() {
+        if self.own.len() > MOST_OWN_BYTES || (self.errand.is_some() && full) {
             return Poll::Pending;
         }
         let held_back = self.held_back != HeldBack::No;

@@ -13,6 +13,10 @@ impl Relay<'_> {
     /// Looks at every frame that is whole, or as much of one as there can be, and asks for a server if one is needed.
     pub(super) fn on_client_bytes(&mut self, bytes: usize) -> Flow {
         let _ = bytes;
+        if self.errand.is_some() {
+            // What follows waits in the buffer.
+            return Flow::Continue(());
+        }
         loop {
             self.read_frames()?;
             if self.errand.is_some() {
