@@ -1,5 +1,6 @@
 //! Who a client is, where its data is, and whether that exists: from the startup message to the first ReadyForQuery.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -15,7 +16,7 @@ use crate::cancel::CancelKey;
 use crate::config::AuthMethod;
 use crate::metrics::{ClientState, InState, LoginResult};
 use crate::net::Stream;
-use crate::pool::{AcquireError, Kind, Lease, Member, Parameters};
+use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member, Parameters};
 use crate::protocol::frame::{self, MAX_AUTH_BYTES};
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
@@ -24,6 +25,10 @@ use crate::route::Route;
 use crate::server::Dress;
 use crate::session::{PinReason, Session};
 use crate::sql::Quoting;
+
+/// What a client may send ahead of its greeting before it is read from no more, in bytes: far less than the buffer that it
+/// is moved to.
+const MOST_AHEAD_BYTES: usize = 8 << 10;
 
 /// A client that has logged in.
 pub(super) struct LoggedIn {
@@ -65,14 +70,23 @@ pub(super) async fn log_in(
     let limit = shared.epoch().timeouts.login;
     let admitted = timeout(limit, authenticate(&mut stream, &startup, auth, &route, shared)).await;
     let refusal = match admitted {
-        Ok(Ok(leftover)) => match open_session(&startup, &route, shared).await {
-            Ok(opened) => {
-                metrics.login(LoginResult::Ok);
-                let databases = shared.virtual_databases(&route);
-                return greet(stream, opened, databases, leftover, state, shared).await;
+        Ok(Ok(mut leftover)) => {
+            let opened = tokio::select! {
+                // Most often everything is known, and the client is not looked at.
+                biased;
+                opened = open_session(&startup, &route, shared) => opened.map_err(Refusal::unavailable),
+                // Who has left keeps no place in the queue.
+                () = leaves(&mut stream, &mut leftover) => Err(Refusal::gone()),
+            };
+            match opened {
+                Ok(opened) => {
+                    metrics.login(LoginResult::Ok);
+                    let databases = shared.virtual_databases(&route);
+                    return greet(stream, opened, databases, leftover, state, shared).await;
+                }
+                Err(refusal) => refusal,
             }
-            Err(reply) => Refusal { result: LoginResult::Unavailable, reply: Some(reply) },
-        },
+        }
         Ok(Err(refusal)) => refusal,
         Err(_) => Refusal { result: LoginResult::Timeout, reply: None },
     };
@@ -96,6 +110,10 @@ struct Refusal {
 impl Refusal {
     fn denied(report: Report) -> Self {
         Self { result: LoginResult::Denied, reply: Some(Reply::Ours(report)) }
+    }
+
+    fn unavailable(reply: Reply) -> Self {
+        Self { result: LoginResult::Unavailable, reply: Some(reply) }
     }
 
     fn gone() -> Self {
@@ -165,6 +183,17 @@ async fn authenticate(
             Refusal::denied(report.detail(error.detail))
         })?;
     }
+}
+
+/// Ready once the client has left. What it sends meanwhile is kept.
+async fn leaves(stream: &mut Stream, sent: &mut BytesMut) {
+    while sent.len() < MOST_AHEAD_BYTES {
+        // Dropping this loses nothing: what was read is there.
+        if !stream.read_buf(sent).await.is_ok_and(|len| len > 0) {
+            return;
+        }
+    }
+    pending().await
 }
 
 /// Everything a session needs before its client is greeted.
@@ -324,7 +353,12 @@ async fn greet(
     message::ready_for_query(&mut out, TxStatus::Idle);
     match timeout(shared.epoch().timeouts.login, stream.write_all(&out)).await {
         Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, extensions, kept, leftover, state }),
-        _ => None,
+        _ => {
+            if let Some((lease, _)) = kept {
+                lease.close(CloseReason::Pinned);
+            }
+            None
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct PoolLimits {
     pub acquire_timeout: Duration,
     /// The longest a connection may take to open, login included.
     pub create_timeout: Duration,
-    /// The longest greenroom waits for a server to close its end.
+    /// After this long nobody waits for the place of a server that does not close its end; it counts until it does.
     pub destroy_timeout: Duration,
     /// An idle server is closed after this long.
     pub idle_timeout: Duration,
@@ -112,7 +112,7 @@ pub struct Timeouts {
     pub login: Duration,
     /// A transaction that waits for its client.
     pub idle_in_transaction: Option<Duration>,
-    /// A whole transaction.
+    /// A whole transaction, from the moment it has a server.
     pub transaction: Option<Duration>,
     /// A client between transactions.
     pub idle_client: Option<Duration>,

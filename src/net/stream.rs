@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -41,6 +41,15 @@ impl Stream {
             Self::Unix(stream) => stream.poll_read_ready(cx),
             Self::Tls(_) => Poll::Ready(Ok(())),
         }
+    }
+
+    /// Sends no more, and reads until the other side has closed its end, too, or the connection breaks. What it says is
+    /// lost. The caller sets the limit.
+    pub async fn end(&mut self) {
+        // A connection that is broken says so when it is read.
+        let _ = self.shutdown().await;
+        let mut nothing = [0; 4096];
+        while self.read(&mut nothing).await.is_ok_and(|len| len > 0) {}
     }
 
     /// Whether what is sent here is encrypted.

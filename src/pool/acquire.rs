@@ -119,9 +119,10 @@ impl Member {
                 let Grant::Room(slot, seat, under_way) = self.place(true).turn().await? else {
                     unreachable!("room was asked for");
                 };
-                let opened = opening::private(&self.pool, &self.limits(), &startup, dress, slot).await;
-                drop(under_way);
-                let (entry, parameters) = opened.map_err(|error| AcquireError::Open(Arc::new(error)))?;
+                let opened =
+                    opening::private(&self.pool, &self.limits(), &startup, dress, slot).await.map_err(Arc::new);
+                under_way.ended(&opened);
+                let (entry, parameters) = opened?;
                 Ok((Lease::private(self, entry, seat), Some(parameters)))
             }
         }

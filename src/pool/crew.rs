@@ -16,7 +16,7 @@ use super::opening::Failed;
 use super::reaper;
 use super::reason::CloseReason;
 use super::scheduler::{CloseOf, CoreOf, Crew, Scheduler};
-use super::slot::Closing;
+use super::slot::{Closing, Opening};
 use super::store::{Borrowed, Shell, Store};
 use crate::config::{Limits, PluginLimits, PoolLimits, ServerLimits};
 use crate::metrics::ServerMetrics;
@@ -69,13 +69,11 @@ impl Crew for PostgresCrew {
     type Lock = Mutex<CoreOf<Self>>;
 
     fn open(scheduler: &Arc<Scheduler>, pool: usize) {
+        let under_way = Opening::counted(Arc::clone(scheduler), Some(pool));
         match scheduler.pool(pool).upgrade() {
-            Some(pool) => drop(tokio::spawn(open(Arc::clone(scheduler), pool))),
+            Some(pool) => drop(tokio::spawn(open(Arc::clone(scheduler), pool, under_way))),
             // Nobody needs it any more.
-            None => {
-                scheduler.open_dropped(pool);
-                scheduler.slot_came_back();
-            }
+            None => scheduler.slot_came_back(),
         }
     }
 
@@ -112,7 +110,7 @@ impl Crew for PostgresCrew {
 }
 
 /// Opens one server for the pool, whose slot is counted, and puts it into the store.
-async fn open(scheduler: Arc<Scheduler>, pool: Arc<Pool>) {
+async fn open(scheduler: Arc<Scheduler>, pool: Arc<Pool>, under_way: Opening) {
     let began = Instant::now();
     let opened = tokio::select! {
         // The attempt is begun in any case, for it takes over the slot that is counted already.
@@ -121,8 +119,11 @@ async fn open(scheduler: Arc<Scheduler>, pool: Arc<Pool>) {
         // Nobody will need it. Dropping the attempt gives its slot back.
         () = scheduler.crew.stop.cancelled() => Ok(Shell(None)),
     };
+    if matches!(opened, Ok(Shell(None))) {
+        return drop(under_way);
+    }
+    under_way.take_back();
     match opened {
-        Ok(Shell(None)) => scheduler.open_dropped(pool.index),
         Ok(shell) => scheduler.opened(pool.index, began.elapsed(), || pool.store.add(shell)),
         Err(Failed { error, slot }) => scheduler.open_failed(pool.index, error, slot),
     }
@@ -256,9 +257,16 @@ impl Scheduler {
             if self.look(|core| core.used()) == 0 {
                 return;
             }
-            // Every connection ends by a limit of its own: opening by the create timeout, closing by the destroy timeout.
+            // Every connection ends by a limit of its own: opening by the create timeout, closing two minutes after the
+            // destroy timeout. The caller need not wait for that.
             ended.await;
         }
+    }
+
+    /// Used, opening, closing, leases, waiting.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> [u32; 5] {
+        self.look(|core| [core.used(), core.opening, core.closing, core.leases, core.waiting as u32])
     }
 
     pub(super) fn stopped(&self) -> &CancellationToken {

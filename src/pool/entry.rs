@@ -1,5 +1,7 @@
 //! A server with its place under the ceiling, its age, and its end.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -7,40 +9,44 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand::Rng;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Pool;
 use super::reason::CloseReason;
-use super::slot::{Closing, Slot};
+use super::slot::{Closing, Occupied};
 use crate::config::PoolLimits;
-use crate::metrics::{InState, ServerState};
+use crate::metrics::ServerState;
 use crate::protocol::{Backend, frame, message};
-use crate::server::Server;
+use crate::server::{LONGEST_END, Server};
 
 /// The longest message an idle server may send unasked, in bytes.
 const MAX_UNASKED_BYTES: u32 = 64 << 10;
+
+/// How long a server may take to close its end before what it does is cancelled.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The pause before the next statement is cancelled.
+const BETWEEN_CANCELS: Duration = Duration::from_secs(1);
 
 /// A server of a pool.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) server: Server,
-    _slot: Slot,
+    occupied: Occupied,
     pub(super) idle_since: Instant,
     opened: Instant,
     /// Its life, beside that of others: connections that were opened together do not end together.
     jitter: f64,
     pub(super) expires: Instant,
-    pub(super) state: InState<ServerState>,
     destroy_timeout: Duration,
 }
 
 impl Entry {
     /// A server that was just opened.
-    pub(super) fn new(server: Server, slot: Slot, state: InState<ServerState>, limits: &PoolLimits) -> Self {
+    pub(super) fn new(server: Server, occupied: Occupied, limits: &PoolLimits) -> Self {
         let (now, jitter) = (Instant::now(), rand::rng().random_range(0.9..=1.1));
         let destroy_timeout = limits.destroy_timeout;
-        let mut entry =
-            Self { server, _slot: slot, idle_since: now, opened: now, jitter, expires: now, state, destroy_timeout };
+        let mut entry = Self { server, occupied, idle_since: now, opened: now, jitter, expires: now, destroy_timeout };
         entry.follow(limits);
         entry
     }
@@ -67,22 +73,37 @@ impl Entry {
         }
     }
 
-    /// Ends the connection, which is counted as closing, in the background; the slot comes back when the server has closed its end, or after the
-    /// destroy timeout.
+    /// Counts it as doing something else.
+    pub(super) fn is(&mut self, state: ServerState) {
+        self.occupied.state.set(state);
+    }
+
+    /// Ends the connection, which is counted as closing, in the background. The slot comes back when the server has closed
+    /// its end; after the destroy timeout nobody waits for it any more.
     pub(super) fn close(mut self: Box<Self>, pool: &Pool, reason: CloseReason, closing: Closing) {
         pool.all_metrics.closed(reason.as_str());
         tracing::debug!(pool = %pool.key, pid = self.server.cancel.pid(), reason = reason.as_str(), "server connection closed");
-        self.state.set(ServerState::Closing);
+        self.is(ServerState::Closing);
         // In the middle of a message a goodbye would be part of it.
-        let polite = !matches!(reason, CloseReason::Doubtful | CloseReason::ClientGone | CloseReason::Abandoned);
+        let amid = [CloseReason::Doubtful, CloseReason::ClientGone, CloseReason::Abandoned, CloseReason::Unfinished];
+        let polite = !amid.contains(&reason);
         // Outside a runtime (the process is ending) dropping the socket is all that can be done.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(self);
             return drop(closing);
         };
         runtime.spawn(async move {
-            let _ = timeout(self.destroy_timeout, farewell(&mut self.server, polite)).await;
-            drop(self);
+            let Self { mut server, occupied, destroy_timeout, .. } = *self;
+            let pid = server.cancel.pid();
+            let mut end = pin!(farewell(&mut server, polite));
+            let late = timeout(destroy_timeout, &mut end).await.is_err();
+            // Somebody may have waited for this place: another connection gives one up.
+            let closing = (!late).then_some(closing);
+            if late {
+                tracing::warn!(pid, ?destroy_timeout, "PostgreSQL keeps a connection open: it still counts");
+                let _ = timeout(LONGEST_END, end).await;
+            }
+            drop(occupied);
             drop(closing);
         });
     }
@@ -90,21 +111,34 @@ impl Entry {
 
 /// Stops what the server may still be doing, says goodbye, and waits for its end of the connection.
 async fn farewell(server: &mut Server, polite: bool) {
-    let mut goodbye = Vec::new();
-    if polite {
-        message::terminate(&mut goodbye);
+    let (mut from, mut to) = tokio::io::split(&mut server.stream);
+    let goodbye = async {
+        let mut goodbye = Vec::new();
+        if polite {
+            message::terminate(&mut goodbye);
+        }
+        // A connection that is broken says so when it is read.
+        let _ = to.write_all(&goodbye).await;
+        let _ = to.shutdown().await;
+        pending::<()>().await;
+    };
+    let closed = async {
+        let mut nothing = [0; 4096];
+        while from.read(&mut nothing).await.is_ok_and(|len| len > 0) {}
+    };
+    // A busy server reads the goodbye only after its statement, and there may be more of them behind that.
+    let cancels = async {
+        sleep(PATIENCE).await;
+        loop {
+            let _ = Arc::clone(&server.cancel).begin().send().await;
+            sleep(BETWEEN_CANCELS).await;
+        }
+    };
+    tokio::select! {
+        () = closed => {}
+        () = goodbye => {}
+        () = cancels => {}
     }
-    if server.stream.write_all(&goodbye).await.is_err() || server.stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut nothing = [0; 4096];
-    // A busy server reads the goodbye only after its statement: it is cancelled once it has not closed at once.
-    let quick = async { while server.stream.read(&mut nothing).await.is_ok_and(|len| len > 0) {} };
-    if timeout(Duration::from_millis(50), quick).await.is_ok() {
-        return;
-    }
-    let _ = Arc::clone(&server.cancel).begin().send().await;
-    while server.stream.read(&mut nothing).await.is_ok_and(|len| len > 0) {}
 }
 
 /// Whether these are whole messages that a healthy idle server may send: notices and changed settings.

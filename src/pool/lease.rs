@@ -33,7 +33,7 @@ enum Held {
 impl Lease {
     pub(super) fn shared(member: &Member, mut borrowed: Borrowed, seat: Seat) -> Self {
         if let Some(entry) = &mut borrowed.0 {
-            entry.state.set(ServerState::Leased);
+            entry.is(ServerState::Leased);
         }
         Self::new(member, Held::Shared(borrowed), seat)
     }
@@ -105,7 +105,7 @@ impl Lease {
 
     #[inline]
     fn back_to_the_pool(mut self) {
-        self.entry().state.set(ServerState::Idle);
+        self.entry().is(ServerState::Idle);
         if let (Some(Held::Shared(borrowed)), Some(seat)) = (self.held.take(), self.seat.take()) {
             self.pool.scheduler.give_back(self.pool.index, borrowed, seat);
         }

@@ -41,9 +41,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
-pub use acquire::{Acquire, Kind};
+pub use acquire::{Acquire, Kind, Lent};
 pub use error::AcquireError;
 pub use lease::Lease;
 pub use migration::Migration;
@@ -73,6 +75,8 @@ pub struct Pool {
     pub facts: Arc<DatabaseFacts>,
     /// What the newest connection reported; `None` before the first.
     parameters: RwLock<Option<Parameters>>,
+    /// Told when something is known that logins wait for.
+    news: Notify,
     /// The search_path its servers start with, in schema division: nothing at all, so that whatever escapes the dress
     /// fails instead of landing in somebody else's schema.
     schema_division: bool,
@@ -85,6 +89,16 @@ impl Pool {
     /// What the newest connection of the pool reported at login; `None` before the first.
     pub fn parameters(&self) -> Option<Parameters> {
         self.parameters.read().clone()
+    }
+
+    /// Ready at the next [`Self::tell_news`], even if it is waited for later only.
+    pub fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Something is known that logins of the pool may wait for: what connections report, or that a schema is there.
+    pub fn tell_news(&self) {
+        self.news.notify_waiters();
     }
 
     fn forget_parameters(&self) {
@@ -196,6 +210,7 @@ impl Pools {
                 index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &PoolLimits::default()),
                 metrics: server_metrics.pool(&route.target.database),
                 parameters: RwLock::new(None),
+                news: Notify::new(),
                 all_metrics: Arc::clone(&self.metrics),
                 key: key.clone(),
                 server_metrics,
@@ -210,8 +225,8 @@ impl Pools {
         Ok(pool)
     }
 
-    /// Refuses every waiter from now on, closes every idle server, and waits until the servers have closed their ends,
-    /// each for at most its destroy timeout.
+    /// Refuses every waiter from now on, closes every idle server, and waits until the servers have closed their ends. The
+    /// caller sets the limit.
     pub async fn close(&self) {
         self.stop.cancel();
         let schedulers: Vec<_> = self.known.lock().schedulers.values().cloned().collect();
@@ -222,6 +237,8 @@ impl Pools {
     }
 }
 
+#[cfg(test)]
+mod dropped_tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::entry::Entry;
 use super::error::OpenError;
-use super::slot::Slot;
+use super::reason::CloseReason;
+use super::slot::{Occupied, Slot};
 use super::{Parameters, Pool};
 use crate::config::PoolLimits;
-use crate::metrics::{ConnectResult, InState, ServerState};
-use crate::server::{CancelTarget, Dress, Server};
+use crate::metrics::{ConnectResult, ServerState};
+use crate::server::{CancelTarget, Connected, Dress, Server};
 
 /// A connection that could not be opened. Its slot comes back together with the news: earlier, the next one would be tried at
-/// once.
+/// once. If PostgreSQL had a process for it, it comes back by itself when that has ended.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: OpenError,
-    pub(super) slot: Slot,
+    pub(super) slot: Option<Slot>,
 }
 
 /// Opens a server for the pool. The scheduler has counted its slot.
@@ -27,16 +29,17 @@ pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, Failed> {
         true => &[("application_name", Dress::OWN_NAME), ("search_path", Dress::NOWHERE)],
         false => &[("application_name", Dress::OWN_NAME)],
     };
+    let slot = Slot::counted(Arc::clone(&pool.scheduler));
     let limits = pool.scheduler.pool_limits(pool.index);
     let dress = Dress::new(None, Dress::OWN_NAME);
-    let slot = Slot::counted(Arc::clone(&pool.scheduler));
-    let (server, mut state, parameters) = match open(pool, &limits, startup, dress).await {
-        Ok(opened) => opened,
-        Err(error) => return Err(Failed { error, slot }),
-    };
+    let (fresh, parameters) = open(pool, &limits, startup, dress, slot).await?;
     *pool.parameters.write() = Some(parameters);
-    state.set(ServerState::Idle);
-    Ok(Box::new(Entry::new(server, slot, state, &limits)))
+    pool.tell_news();
+    // Logins that waited for just that leave the queue before the scheduler looks at it again.
+    yield_now().await;
+    let mut entry = fresh.taken();
+    entry.is(ServerState::Idle);
+    Ok(entry)
 }
 
 /// Opens a server that only one session will use, with its own startup parameters.
@@ -48,41 +51,77 @@ pub(super) async fn private(
     slot: Slot,
 ) -> Result<(Box<Entry>, Parameters), OpenError> {
     let startup: Vec<_> = startup.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let (server, mut state, parameters) = open(pool, limits, &startup, dress).await?;
-    state.set(ServerState::Leased);
-    Ok((Box::new(Entry::new(server, slot, state, limits)), parameters))
+    let (fresh, parameters) = open(pool, limits, &startup, dress, slot).await.map_err(|failed| failed.error)?;
+    let mut entry = fresh.taken();
+    entry.is(ServerState::Leased);
+    Ok((entry, parameters))
 }
 
-async fn open(
-    pool: &Pool,
+async fn open<'p>(
+    pool: &'p Pool,
     limits: &PoolLimits,
     startup: &[(&str, &str)],
     dress: Dress,
-) -> Result<(Server, InState<ServerState>, Parameters), OpenError> {
-    let state = pool.metrics.connections.enter(ServerState::Opening);
-    let connected = timeout(limits.create_timeout, pool.connector.connect(&pool.key.database, startup)).await;
-    let connected = match connected {
-        Ok(Ok(connected)) => {
+    slot: Slot,
+) -> Result<(Fresh<'p>, Parameters), Failed> {
+    let mut occupied = Some(Occupied::new(slot, pool.metrics.connections.enter(ServerState::Opening)));
+    let connecting = pool.connector.connect_in(&mut occupied, &pool.key.database, startup);
+    let (result, error) = match timeout(limits.create_timeout, connecting).await {
+        Ok(Ok((connected, occupied))) => {
             pool.server_metrics.connect(ConnectResult::Ok);
-            connected
+            return logged_in(pool, limits, dress, connected, occupied).await;
         }
-        Ok(Err(error)) => {
-            pool.server_metrics.connect(ConnectResult::Failed);
-            return Err(error.into());
-        }
-        Err(_) => {
-            pool.server_metrics.connect(ConnectResult::Timeout);
-            return Err(timed_out(pool, limits.create_timeout));
-        }
+        Ok(Err(error)) => (ConnectResult::Failed, error.into()),
+        Err(_) => (ConnectResult::Timeout, timed_out(pool, limits.create_timeout)),
     };
+    pool.server_metrics.connect(result);
+    Err(Failed { error, slot: occupied.map(|occupied| occupied.slot) })
+}
+
+async fn logged_in<'p>(
+    pool: &'p Pool,
+    limits: &PoolLimits,
+    dress: Dress,
+    connected: Connected,
+    occupied: Occupied,
+) -> Result<(Fresh<'p>, Parameters), Failed> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
     let parameters = connected.parameters.iter().map(|(name, value)| (text(name), text(value))).collect();
     let cancel = CancelTarget::new(Arc::clone(&pool.connector), connected.pid, connected.secret);
-    let mut server = Server::new(connected.stream, dress, cancel);
+    let server = Server::new(connected.stream, dress, cancel);
+    let mut fresh = Fresh { entry: Some(Box::new(Entry::new(server, occupied, limits))), pool };
     // Whoever changed the database's code without greenroom: it is noticed with the next connection.
-    let asked = timeout(limits.create_timeout, pool.facts.ask(&mut server)).await;
-    asked.map_err(|_| timed_out(pool, limits.create_timeout))??;
-    Ok((server, state, parameters))
+    let asked = timeout(limits.create_timeout, pool.facts.ask(&mut fresh.entry().server)).await;
+    match asked {
+        Ok(Ok(_)) => Ok((fresh, parameters)),
+        Ok(Err(error)) => Err(Failed { error: error.into(), slot: None }),
+        Err(_) => Err(Failed { error: timed_out(pool, limits.create_timeout), slot: None }),
+    }
+}
+
+/// A server that has logged in and is nobody's yet. Dropped before it is taken it is closed, for it may be in the middle of
+/// an answer.
+struct Fresh<'p> {
+    entry: Option<Box<Entry>>,
+    pool: &'p Pool,
+}
+
+impl Fresh<'_> {
+    fn entry(&mut self) -> &mut Entry {
+        self.entry.as_mut().expect("only taken and drop take it out")
+    }
+
+    fn taken(mut self) -> Box<Entry> {
+        self.entry.take().expect("only this and drop take it out")
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            entry.close(self.pool, CloseReason::Unfinished, self.pool.scheduler.closing());
+        }
+    }
 }
 
 fn timed_out(pool: &Pool, limit: Duration) -> OpenError {

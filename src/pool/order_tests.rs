@@ -169,6 +169,7 @@ impl Crew for Rehearsal {
             match thread_rng().gen_range(0..8) {
                 chance if chance < own.crew.fails_of_8 => {
                     drop(counted);
+                    let slot = thread_rng().gen_bool(0.5).then_some(slot);
                     own.open_failed(pool, error(thread_rng().gen_bool(0.5)), slot);
                 }
                 7 => {

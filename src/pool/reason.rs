@@ -25,13 +25,15 @@ pub enum CloseReason {
     Doubtful,
     /// A lease was dropped before anybody could say that it was clean.
     Abandoned,
+    /// It had logged in, and was wanted no more, or did not answer what is asked of every new one.
+    Unfinished,
     /// greenroom is shutting down.
     Shutdown,
 }
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Idle,
         Self::Lifetime,
         Self::Evicted,
@@ -43,6 +45,7 @@ impl CloseReason {
         Self::CodeChanged,
         Self::Doubtful,
         Self::Abandoned,
+        Self::Unfinished,
         Self::Shutdown,
     ];
 
@@ -60,6 +63,7 @@ impl CloseReason {
             Self::CodeChanged => "code_changed",
             Self::Doubtful => "doubtful",
             Self::Abandoned => "abandoned",
+            Self::Unfinished => "unfinished",
             Self::Shutdown => "shutdown",
         }
     }

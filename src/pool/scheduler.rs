@@ -186,9 +186,15 @@ impl<C: Crew> Scheduler<C> {
         self.decide(|core, now| core.lease_ended(plugin, since, now));
     }
 
-    pub(super) fn room_opened(self: &Arc<Self>) {
-        self.decide(|core, _| core.room_opened());
+    /// A connection of a session's own is open, or could not be opened.
+    pub(super) fn room_opened(self: &Arc<Self>, failed: Option<&Arc<OpenError>>) {
+        self.decide(|core, now| core.room_opened(failed.map_or(Ok(()), |error| Err(&**error)), now));
         C::look_after(self);
+    }
+
+    /// The attempt to open one was given up.
+    pub(super) fn room_dropped(self: &Arc<Self>) {
+        self.decide(|core, _| core.room_dropped());
     }
 
     /// Counts a connection as closing until the guard is dropped.
@@ -210,16 +216,20 @@ impl<C: Crew> Scheduler<C> {
         C::look_after(self);
     }
 
-    /// The attempt to open one was given up.
+    /// The attempt to open one for the pool was given up.
     pub(super) fn open_dropped(self: &Arc<Self>, pool: usize) {
         self.decide(|core, _| core.open_dropped(pool));
     }
 
-    /// It failed; whoever is to be told at once is told.
-    pub(super) fn open_failed(self: &Arc<Self>, pool: usize, error: OpenError, slot: Slot<C>) {
+    /// It failed, and has ended if its slot is here; whoever is to be told at once is told.
+    pub(super) fn open_failed(self: &Arc<Self>, pool: usize, error: OpenError, slot: Option<Slot<C>>) {
         let (told, full_for) = self.decide(|core, now| {
-            slot.take_back();
-            (core.open_failed(pool, Arc::new(error), now), core.take_full_for(now))
+            let told = core.open_failed(pool, Arc::new(error), now);
+            if let Some(slot) = slot {
+                slot.take_back();
+                core.connection_ended(now);
+            }
+            (told, core.take_full_for(now))
         });
         self.crew.ended(full_for);
         if let Some(answer) = told {
@@ -277,7 +287,7 @@ impl<C: Crew> Scheduler<C> {
             Ok(Given::Server(lent)) => Ok(Grant::Shared(Loan::new(self, waiter.pool, lent, seat()))),
             Ok(Given::Room) => {
                 let slot = Slot::counted(Arc::clone(self));
-                Ok(Grant::Room(slot, seat(), Opening::counted(Arc::clone(self))))
+                Ok(Grant::Room(slot, seat(), Opening::counted(Arc::clone(self), None)))
             }
             Err(Refusal::Open(error)) => Err(error.into()),
             Err(Refusal::Closed) => Err(AcquireError::Closed),

@@ -180,7 +180,7 @@ async fn time_at_the_ceiling_is_counted_though_no_server_is_ever_idle() {
     let mut catalog = house.wait(house.plugin("catalog", 10));
     let Some(Grant::Room(slot, _seat, opening)) = got(&mut catalog) else { panic!("there is room") };
     sleep(Duration::from_secs(5)).await;
-    drop(opening);
+    opening.ended(&Ok(()));
     sleep(Duration::from_millis(2_500)).await;
     assert_eq!(house.metrics.at_ceiling.get(), 7.0, "looked at every second since it is open");
     drop(slot);
@@ -202,4 +202,30 @@ async fn a_connect_that_had_not_begun_when_everything_ended_keeps_no_place() {
         let _waiting = member.pool.scheduler.wait(member.pool.index, member.plugin_index, false);
         timeout(Duration::from_secs(1), pools.close()).await.expect("no connection is left");
     }
+}
+
+#[test]
+fn a_connect_whose_task_dies_counts_no_more() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("it is bound").port();
+    let config = format!(
+        "backend: {{ database: {{ client: pg, connection: {{ host: 127.0.0.1, port: {port}, user: u, password: p }} }} }}"
+    );
+    let config = Config::parse(&config).expect("it is right");
+    let route = RouteTable::new(&config).resolve("backstage_plugin_catalog", None).expect("it is a plugin's");
+    let metrics = Metrics::new(1);
+    let member = runtime.block_on(async {
+        let pools = Pools::new(config.limits(), Secrets::new(Arc::clone(&metrics)), metrics);
+        let member = pools.member(&route).expect("it has no TLS");
+        let scheduler = &member.pool.scheduler;
+        let (id, _waiting) = scheduler.wait(member.pool.index, member.plugin_index, false);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        scheduler.leave(member.plugin_index, id);
+        assert_eq!(scheduler.counts(), [1, 1, 0, 0, 0], "it is still logging in");
+        member
+    });
+    // The task does not come to its end, as if it had panicked.
+    drop(runtime);
+    assert_eq!(member.pool.scheduler.counts(), [0; 5]);
 }

@@ -22,7 +22,7 @@ use crate::client::{self, Shared};
 use crate::config::{AuthMethod, ListenAddress};
 use crate::net::Listening;
 
-/// How long servers may take to end; each has a destroy timeout of its own, 5 s unless configured otherwise.
+/// How long servers may take to end; what they do is cancelled.
 const SERVERS_END: Duration = Duration::from_secs(10);
 
 /// How long clients that were told to go may take to go.

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::login::{Identity, log_in};
+use super::attempt::{Attempt, Footprint};
+use super::login::{Greeting, Identity, log_in};
 use super::sasl::KeyCache;
 use super::wire::Wire;
 use crate::auth::scram_client::ScramError;
@@ -45,6 +45,14 @@ pub struct Connected {
     pub secret: Bytes,
     /// What was read beyond that ReadyForQuery; normally nothing.
     pub leftover: BytesMut,
+}
+
+impl Connected {
+    fn new(wire: Wire, greeting: Greeting) -> Self {
+        let (stream, leftover) = wire.into_parts();
+        let Greeting { parameters, pid, secret } = greeting;
+        Self { stream, parameters, pid, secret, leftover }
+    }
 }
 
 /// Why no connection came of it.
@@ -152,17 +160,39 @@ impl Connector {
     /// # Errors
     /// What kept it from being ready; [`ConnectError::Refused`] holds PostgreSQL's own error.
     pub async fn connect(&self, database: &str, startup: &[(&str, &str)]) -> Result<Connected, ConnectError> {
-        let Some(secret) = &self.secret else { return self.attempt(database, startup, None).await };
-        let mut tried = vec![secret.current().await?];
+        self.connect_in(&mut Some(()), database, startup).await.map(|(connected, ())| connected)
+    }
+
+    /// The same, with what the connection takes up. That is taken as soon as PostgreSQL may have a process for it, and
+    /// comes back with the connection, or is dropped once PostgreSQL has closed its end of one that failed or was given up.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_in<P: Footprint>(
+        &self,
+        footprint: &mut Option<P>,
+        database: &str,
+        startup: &[(&str, &str)],
+    ) -> Result<(Connected, P), ConnectError> {
+        let mut tried = Vec::new();
+        if let Some(secret) = &self.secret {
+            tried.push(secret.current().await?);
+        }
         loop {
-            let password = tried.last().expect("it begins with one");
-            let error = match self.attempt(database, startup, Some(password)).await {
-                Ok(connected) => {
-                    secret.accepted(password);
-                    return Ok(connected);
+            let stream = self.open().await?;
+            let mut attempt = Attempt::begin(stream, footprint.take().expect("every attempt before gave it back"));
+            let identity = Identity { user: &self.user, password: tried.last(), keys: &self.keys };
+            let error = match log_in(identity, attempt.wire(), database, startup).await {
+                Ok(greeting) => {
+                    if let (Some(secret), Some(password)) = (&self.secret, tried.last()) {
+                        secret.accepted(password);
+                    }
+                    let (wire, footprint) = attempt.done();
+                    return Ok((Connected::new(wire, greeting), footprint));
                 }
                 Err(error) => error,
             };
+            let (Some(secret), Some(password)) = (&self.secret, tried.last()) else { return Err(error) };
             if !error.is_refused_login() || tried.len() == MAX_LOGINS {
                 return Err(error);
             }
@@ -172,18 +202,8 @@ impl Connector {
                 Some(other) => tried.push(other),
                 None => return Err(error),
             }
+            *footprint = Some(attempt.over().await);
         }
-    }
-
-    async fn attempt(
-        &self,
-        database: &str,
-        startup: &[(&str, &str)],
-        password: Option<&SecretString>,
-    ) -> Result<Connected, ConnectError> {
-        let stream = self.open().await?;
-        let identity = Identity { user: &self.user, password, keys: &self.keys };
-        log_in(identity, Wire::new(stream), database, startup).await
     }
 
     /// Connects, and encrypts as configured.

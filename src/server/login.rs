@@ -4,9 +4,9 @@ use bytes::{Buf, Bytes};
 use postgres_protocol::authentication::md5_hash;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ConnectError;
 use super::sasl::{self, KeyCache};
 use super::wire::Wire;
-use super::{ConnectError, Connected};
 use crate::protocol::message::{frame, put_str};
 use crate::protocol::tag::{Backend, Frontend, TxStatus};
 use crate::protocol::{Frame, body};
@@ -27,15 +27,22 @@ pub(super) struct Identity<'a> {
     pub(super) keys: &'a KeyCache,
 }
 
+/// What a server tells between its AuthenticationOk and its first ReadyForQuery.
+pub(super) struct Greeting {
+    pub(super) parameters: Vec<(Bytes, Bytes)>,
+    pub(super) pid: i32,
+    pub(super) secret: Bytes,
+}
+
 /// Logs in to `database`.
 pub(super) async fn log_in(
     identity: Identity<'_>,
-    mut wire: Wire,
+    wire: &mut Wire,
     database: &str,
     startup: &[(&str, &str)],
-) -> Result<Connected, ConnectError> {
+) -> Result<Greeting, ConnectError> {
     wire.send(&startup_message(identity.user, database, startup)).await?;
-    authenticate(identity, &mut wire).await?;
+    authenticate(identity, wire).await?;
     greeting(wire).await
 }
 
@@ -105,7 +112,7 @@ fn name_of(kind: u32) -> String {
 }
 
 /// Everything between AuthenticationOk and the first ReadyForQuery.
-async fn greeting(mut wire: Wire) -> Result<Connected, ConnectError> {
+async fn greeting(wire: &mut Wire) -> Result<Greeting, ConnectError> {
     let (mut parameters, mut key) = (Vec::new(), None);
     loop {
         let Frame { tag, body } = wire.message().await?;
@@ -114,8 +121,7 @@ async fn greeting(mut wire: Wire) -> Result<Connected, ConnectError> {
             Backend::BACKEND_KEY_DATA => key = Some(cancel_key(body)?),
             Backend::READY_FOR_QUERY if body.first().copied().and_then(TxStatus::from_byte) == Some(TxStatus::Idle) => {
                 let (pid, secret) = key.ok_or(ConnectError::Protocol("it gave no key to cancel with"))?;
-                let (stream, leftover) = wire.into_parts();
-                return Ok(Connected { stream, parameters, pid, secret, leftover });
+                return Ok(Greeting { parameters, pid, secret });
             }
             _ => return Err(ConnectError::Protocol("a message that does not belong into a login")),
         }

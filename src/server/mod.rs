@@ -2,11 +2,13 @@
 //!
 //! - [`Connector`]: a server and a login, prepared once; it opens connections and sends cancel requests.
 //! - [`Connected`]: a connection that is ready for its first query.
+//! - [`Footprint`]: what a connection takes up until PostgreSQL has closed its end.
 //! - [`Server`]: such a connection in use.
 //! - [`Dress`]: the settings it wears for a session.
 //! - [`DatabaseFacts`]: what its database's own code may leave behind.
 //! - [`CancelTarget`]: its key, and the cancels on their way to it.
 
+mod attempt;
 mod cancel;
 mod cancel_target;
 mod connect;
@@ -24,6 +26,7 @@ mod tests;
 #[cfg(test)]
 mod tls_tests;
 
+pub use attempt::{Footprint, LONGEST_END};
 pub use cancel_target::{CancelTarget, Cancelling};
 pub use connect::{ConnectError, Connected, Connector};
 pub use connection::{QueryError, Row, Sequences, Server};

@@ -55,6 +55,11 @@ impl Wire {
         }
     }
 
+    /// Sends no more, and reads until the other side has closed, too; what it says is lost.
+    pub(super) async fn end(&mut self) {
+        self.stream.end().await;
+    }
+
     /// The stream, and whatever was read beyond the last message.
     pub(super) fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.buf)

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync, wire};
-use crate::harness::{Client, Greenroom, RawClient, Room, Stage, codes, eventually, rows, tags};
+use crate::harness::{Client, Greenroom, Log, RawClient, Room, Stage, codes, eventually, rows, tags};
 
 /// What Knex asks before it creates a database.
 const QUESTION: &str = "select count(*) from \"pg_database\" where \"datname\" = $1";
@@ -133,6 +133,27 @@ async fn what_is_no_plugins_database_cannot_be_created() {
     assert_eq!(rows(&admin.query("select 1").await), ["1"], "the connection goes on");
     let schemas = "select count(*) from pg_namespace where nspname !~ '^(pg_|information_schema|public)'";
     assert_eq!(room.stage().sql(schemas).await, ["0"]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_warning_with_what_to_do_unless_the_database_is_just_there() {
+    let log = Log::begin();
+    let room = Greenroom::start().await;
+    let mut admin = admin(&room).await;
+    for (sql, level, says) in [
+        ("create database reports", "WARN", "backend.database.prefix followed by a plugin id"),
+        ("create database backstage_plugin_a owner postgres", "WARN", "Leave them out"),
+        ("create database backstage_plugin_a", "INFO", "database created"),
+        ("create database backstage_plugin_a", "INFO", "already exists"),
+        ("drop database backstage_plugin_a", "WARN", "DROP SCHEMA"),
+    ] {
+        admin.query(sql).await;
+        assert_eq!(log.lines(&[level, says]).len(), 1, "{sql}: {:?}", log.lines(&["database"]));
+    }
+    let database = &room.stage().database;
+    room.stage().sql(&format!("alter database {database} owner to postgres")).await;
+    admin.query("create database backstage_plugin_b").await;
+    assert_eq!(log.lines(&["WARN", "42501", "GRANT CREATE ON DATABASE"]).len(), 1, "{:?}", log.lines(&["WARN"]));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod carried;
+mod ceiling;
 mod check;
 mod creation;
 mod credentials;
@@ -11,6 +12,7 @@ mod drivers;
 mod examples;
 mod explain;
 mod faults;
+mod guards;
 mod harness;
 mod harness_checks;
 mod layers;
@@ -28,6 +30,8 @@ mod reload;
 mod routing;
 mod shares;
 mod shutdown;
+mod storms;
 mod strangers;
 mod tarn;
 mod traps;
+mod vanish;

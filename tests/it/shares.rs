@@ -5,19 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::harness::{Greenroom, Room, Stage, eventually};
-
-/// The highest number of connections that PostgreSQL counts for the stage's login while `during` lasts, looked at every 10 ms.
-async fn most_connections<T>(stage: &Stage, during: impl Future<Output = T>) -> (usize, T) {
-    let mut during = std::pin::pin!(during);
-    let mut most = 0;
-    loop {
-        tokio::select! {
-            done = &mut during => return (most, done),
-            () = sleep(Duration::from_millis(10)) => most = most.max(stage.connections().await),
-        }
-    }
-}
+use crate::harness::{Greenroom, RawClient, Room, Stage, eventually};
 
 async fn leases(room: &Room, plugin: &str) -> f64 {
     room.metrics().await.sum("greenroom_leases", &[&format!("plugin=\"{plugin}\"")])
@@ -42,21 +30,6 @@ async fn long_transactions_of_one_plugin_do_not_lock_the_others_out() {
     // The last two get their servers when the first have committed; a client's commit waits behind its begin.
     tokio::join!(all, others);
     assert_eq!(leases(&room, "search").await, 2.0);
-}
-
-#[tokio::test]
-async fn a_storm_of_logins_opens_no_more_at_a_time_than_is_allowed() {
-    let room = Greenroom::start().servers(12).auth("trust").set("greenroom.maxParallelConnects", 2).await;
-    let plugins: Vec<String> = (0..30).map(|n| format!("p{n}")).collect();
-    let storm = join_all((0..300).map(|n| {
-        let (room, plugin) = (&room, &plugins[n % plugins.len()]);
-        async move { room.client(plugin).await.value("select current_schema()").await }
-    }));
-    let (most, schemas) = most_connections(room.stage(), storm).await;
-    assert!(most <= 12, "{most} connections");
-    for (n, schema) in schemas.iter().enumerate() {
-        assert_eq!(*schema, plugins[n % plugins.len()]);
-    }
 }
 
 #[tokio::test]
@@ -92,17 +65,75 @@ async fn a_greedy_plugin_leaves_the_polite_ones_their_turns() {
 async fn a_timeout_tells_who_holds_the_connections_and_for_how_long() {
     let limits = |limits: crate::harness::Limits| limits.max(5).acquire_timeout(Duration::from_millis(300));
     let room = Greenroom::start().servers(1).auth("trust").every_pool(limits).await;
-    let holder = room.client("search").await;
+    let (holder, mut waiting) = (room.client("search").await, room.raw("catalog").await);
     holder.run("begin; select 1").await;
     sleep(Duration::from_millis(200)).await;
-    let mut waiting = room.raw("search").await;
     let replies = waiting.query("select 1").await;
     let field = |code| replies[0].field(code).unwrap_or_default();
     assert_eq!(field(b'C'), "53300", "{replies:?}");
+    assert_eq!(field(b'M'), "no server connection was free for plugin catalog within 300ms");
     let detail = field(b'D');
+    let use_and_limits =
+        "Plugin catalog holds 0 of 5 leases; 1 of 1 server connections are open; leases by plugin: search 1 (";
+    assert!(detail.starts_with(use_and_limits), "{detail}");
     let held = detail.split("search 1 (one for ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
     assert!(held.is_some_and(|seconds| (0.4..5.0).contains(&seconds)), "{detail}");
     assert!(field(b'H').contains("greenroom.maxServerConnections (1)"), "{}", field(b'H'));
+}
+
+#[tokio::test]
+async fn a_timeout_names_the_setting_that_would_have_helped() {
+    let short = |limits: crate::harness::Limits| limits.acquire_timeout(Duration::from_millis(300));
+    let room = Greenroom::start()
+        .servers(4)
+        .auth("trust")
+        .every_pool(short)
+        .pool("search", |limits| short(limits).max(2))
+        .set("greenroom.reservedConnections", 1)
+        .await;
+    let plugins = ["search", "search", "auth", "events"];
+    let holders = join_all(plugins.iter().map(|plugin| room.client(plugin))).await;
+    let hint = async |plugin: &str| {
+        let replies = room.raw(plugin).await.query("select 1").await;
+        assert_eq!(replies[0].code().as_deref(), Some("53300"), "{replies:?}");
+        replies[0].field(b'H').unwrap_or_default()
+    };
+    join_all(holders[..2].iter().map(|holder| holder.run("begin"))).await;
+    assert_eq!(
+        hint("search").await,
+        "End transactions sooner, or raise greenroom.plugin.search.pool.max (2) or greenroom.pool.max."
+    );
+    holders[2].run("begin").await;
+    // The last place is for those who hold none.
+    assert_eq!(
+        hint("auth").await,
+        "End transactions sooner, or raise greenroom.maxServerConnections (4) or lower greenroom.reservedConnections (1)."
+    );
+    let catalog = room.client("catalog").await;
+    catalog.run("begin").await;
+    assert_eq!(hint("events").await, "End transactions sooner, or raise greenroom.maxServerConnections (4).");
+}
+
+#[tokio::test]
+async fn the_waits_of_each_plugin_are_in_its_histogram() {
+    let room = Greenroom::start().servers(1).auth("trust").await;
+    let (holder, waiter) = (room.client("search").await, room.client("catalog").await);
+    let of = async |plugin: &str| {
+        let (metrics, plugin) = (room.metrics().await, format!("plugin=\"{plugin}\""));
+        let short = metrics.sum("greenroom_acquire_seconds_bucket", &[&plugin, "le=\"0.25\""]);
+        let all = metrics.sum("greenroom_acquire_seconds_count", &[&plugin]);
+        (all - short, metrics.sum("greenroom_acquire_seconds_sum", &[&plugin]))
+    };
+    let (before, others) = (of("catalog").await, of("search").await);
+    holder.run("begin").await;
+    tokio::join!(waiter.run("select 1"), async {
+        sleep(Duration::from_millis(400)).await;
+        holder.run("commit").await;
+    });
+    let after = of("catalog").await;
+    assert_eq!(after.0 - before.0, 1.0, "one more wait of more than 250 ms");
+    assert!(after.1 - before.1 >= 0.35, "{} s", after.1 - before.1);
+    assert_eq!(of("search").await.0, others.0, "it is no other plugin's");
 }
 
 #[tokio::test]
@@ -117,9 +148,11 @@ async fn an_eviction_and_the_limits_are_numbers() {
         .set("greenroom.division", "database")
         .set("greenroom.unknownDatabases", "passthrough")
         .set("greenroom.plugin.catalog.weight", 4)
+        .set("greenroom.plugin.catalog.pool", serde_json::json!({ "min": 1, "max": 7 }))
+        .set("greenroom.maxParallelConnects", 3)
         .await;
     let connect = async |database: &str| {
-        let client = crate::harness::RawClient::log_in(room.address(), &room.stage().startup(database)).await;
+        let client = RawClient::log_in(room.address(), &room.stage().startup(database)).await;
         drop(client);
     };
     connect(&one).await;
@@ -127,7 +160,17 @@ async fn an_eviction_and_the_limits_are_numbers() {
     let metrics = room.metrics().await;
     let labels = [format!("from=\"{one}\""), format!("to=\"{other}\"")];
     assert_eq!(metrics.sum("greenroom_evictions_total", &labels.each_ref().map(String::as_str)), 1.0);
-    assert_eq!(metrics.sum("greenroom_server_limit", &["limit=\"maxServerConnections\""]), 1.0);
+    // Of one place none can be reserved.
+    for (limit, value) in [("maxServerConnections", 1.0), ("reservedConnections", 0.0), ("maxParallelConnects", 3.0)] {
+        assert_eq!(metrics.sum("greenroom_server_limit", &[&format!("limit=\"{limit}\"")]), value, "{limit}");
+    }
+    // A plugin is known once it has tried to log in, be its database there or not.
+    RawClient::try_log_in(room.address(), &room.startup("catalog")).await;
+    let metrics = room.metrics().await;
+    for (limit, value) in [("min", 1.0), ("max", 7.0), ("weight", 4.0)] {
+        let labels = ["plugin=\"catalog\"", &format!("limit=\"{limit}\"")];
+        assert_eq!(metrics.sum("greenroom_pool_limit", &labels), value, "{limit}");
+    }
     let full = async || room.metrics().await.sum("greenroom_server_at_ceiling_seconds_total", &[]) > 0.0;
     eventually("time at the ceiling is counted", full).await;
     let still = format!("select count(*) from pg_stat_activity where datname = '{one}'");

@@ -239,7 +239,7 @@ impl<I: Idle, T> Core<I, T> {
     }
 
     /// One that was not decided upon here has begun to end; [`Self::closing_ended`] is called after
-    /// [`Self::connection_ended`].
+    /// [`Self::connection_ended`], or before it when that takes long.
     pub(super) fn closing_began(&mut self) {
         self.closing += 1;
     }
@@ -248,8 +248,17 @@ impl<I: Idle, T> Core<I, T> {
         self.closing -= 1;
     }
 
-    /// Somebody who was given room has done with opening, however it went.
-    pub(super) fn room_opened(&mut self) {
+    /// Somebody who was given room has opened a connection there, or could not.
+    pub(super) fn room_opened(&mut self, opened: Result<(), &OpenError>, now: Instant) {
+        self.room_dropped();
+        match opened {
+            Ok(()) => self.connects_work(),
+            Err(error) => self.note_refusal(error, now),
+        }
+    }
+
+    /// He has given up.
+    pub(super) fn room_dropped(&mut self) {
         self.opening -= 1;
     }
 
@@ -258,8 +267,7 @@ impl<I: Idle, T> Core<I, T> {
         self.open_dropped(pool);
         self.connecting += (took.as_secs_f64().min(LONGEST_USUAL) - self.connecting) / 4.0;
         self.pools[pool].connect_worked();
-        self.refused_until = None;
-        self.pause = Duration::ZERO;
+        self.connects_work();
     }
 
     /// The attempt was given up.
@@ -268,9 +276,27 @@ impl<I: Idle, T> Core<I, T> {
         self.pools[pool].opening -= 1;
     }
 
-    /// The attempt failed, and the connection has ended. The first waiter for the pool is told at once, if so configured; the
-    /// others wait for the next try. While PostgreSQL is full or starting, the pauses before that grow, for all pools of the
-    /// server.
+    fn connects_work(&mut self) {
+        self.refused_until = None;
+        self.pause = Duration::ZERO;
+    }
+
+    /// While PostgreSQL is full or starting, the pauses before the next try grow, for everybody on the server. Attempts that
+    /// were under way together are refused together: they count once.
+    fn note_refusal(&mut self, error: &OpenError, now: Instant) {
+        if error.is_for_the_moment() && self.refused_until.is_none_or(|until| until <= now) {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.refused_until = Some(now + self.pause);
+        }
+    }
+
+    /// How many connections may be opened at the same time: one, to see whether PostgreSQL takes it, after it refused the
+    /// last ones because it is full or starting.
+    fn parallel_connects(&self) -> u32 {
+        if self.pause.is_zero() { self.limits.parallel_connects } else { 1 }
+    }
+
+    /// The attempt failed. The first waiter for the pool is told at once, if so configured; the others wait for the next try.
     pub(super) fn open_failed(
         &mut self,
         pool: usize,
@@ -278,11 +304,7 @@ impl<I: Idle, T> Core<I, T> {
         now: Instant,
     ) -> Option<Answer<I::Lent, T>> {
         self.open_dropped(pool);
-        self.connection_ended(now);
-        if error.is_for_the_moment() {
-            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-            self.refused_until = Some(now + self.pause);
-        }
+        self.note_refusal(&error, now);
         let tells = self.pools[pool].connect_failed(Arc::clone(&error), now);
         let wanted = |waiter: &Waiter<T>| waiter.pool == pool && !waiter.private;
         let first = |state: &PluginState<T>| state.queue().find(|waiter| wanted(waiter)).map(|waiter| waiter.id);
@@ -329,7 +351,7 @@ impl<I: Idle, T> Core<I, T> {
         round.begin(&self.pools, self.plugins.len(), closing, came);
         while let Some(plugin) = self.next_plugin(&round, now) {
             let at = round.looked_at[plugin];
-            if let Some(grant) = self.grant(plugin, at) {
+            if let Some(grant) = self.grant(plugin, at, now) {
                 let overtakes = self.plugins[plugin].is_migrating(now) && self.in_a_row < MOST_IN_A_ROW;
                 let waiter = self.plugins[plugin].serve(at);
                 self.waits_no_more(&waiter);
@@ -400,5 +422,7 @@ impl<I: Idle, T> Core<I, T> {
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod share_tests;

@@ -94,7 +94,7 @@ impl<I: Idle, T> Core<I, T> {
     }
 
     /// What can be given at once to the plugin's waiter in this place of its queue.
-    pub(super) fn grant(&mut self, plugin: usize, at: usize) -> Option<Grant<I::Lent>> {
+    pub(super) fn grant(&mut self, plugin: usize, at: usize, now: Instant) -> Option<Grant<I::Lent>> {
         let waiter = self.plugins[plugin].waiter(at);
         if !waiter.private {
             let pool = &mut self.pools[waiter.pool];
@@ -102,7 +102,8 @@ impl<I: Idle, T> Core<I, T> {
             pool.leased += 1;
             return Some(Grant::Server(lent));
         }
-        if self.used >= self.limits.ceiling || self.opening >= self.limits.parallel_connects {
+        let pauses = self.refused_until.is_some_and(|until| until > now);
+        if pauses || self.used >= self.limits.ceiling || self.opening >= self.parallel_connects() {
             return None;
         }
         self.used += 1;
@@ -121,6 +122,7 @@ impl<I: Idle, T> Core<I, T> {
         round: &mut Round,
         work: &mut Work<I::Lent, I::Out, T>,
     ) -> Promise {
+        let mut pauses = [self.refused_until, None];
         if !private {
             if round.opening[pool] > 0 {
                 round.opening[pool] -= 1;
@@ -129,8 +131,12 @@ impl<I: Idle, T> Core<I, T> {
             if self.used >= self.limits.ceiling && round.closing == 0 && self.nothing_is_idle() {
                 return Promise::Nothing;
             }
-            // Where people come and go, each may wait for a moment only, and yet there is always a queue.
-            let wanted = self.pools[pool].wanted_since.map_or(since, |wanted| wanted.min(since));
+            let wanted = match self.pools[pool].wanted_since {
+                // The first one is on its way: before it is open nothing can be given back.
+                Some(wanted) if self.pools[pool].leased == 0 => wanted,
+                // Where people come and go, each may wait for a moment only, and yet there is always a queue.
+                wanted => wanted.map_or(since, |wanted| wanted.min(since)),
+            };
             let patience = self.is_served_sooner(pool, round.ahead[pool]).then(|| wanted + self.patience());
             round.ahead[pool] += 1;
             if let Some(at) = self.pools[pool].holds_back(round.held_back[pool])
@@ -140,14 +146,14 @@ impl<I: Idle, T> Core<I, T> {
                 work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
                 return Promise::HeldBack;
             }
-            let pauses = [self.refused_until, patience];
-            if let Some(at) = pauses.into_iter().flatten().filter(|at| *at > now).max() {
-                work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
-                return Promise::Later;
-            }
+            pauses[1] = patience;
+        }
+        if let Some(at) = pauses.into_iter().flatten().filter(|at| *at > now).max() {
+            work.retry = Some(work.retry.map_or(at, |earlier| earlier.min(at)));
+            return Promise::Later;
         }
         if self.used < self.limits.ceiling {
-            if self.opening >= self.limits.parallel_connects {
+            if self.opening >= self.parallel_connects() {
                 // There is room; it is looked at again when one of those is open.
                 return Promise::Made;
             }

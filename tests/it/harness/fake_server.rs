@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,8 @@ pub(crate) enum Phase<'a> {
 pub(crate) enum Answer {
     /// What a PostgreSQL with no tables and no opinions would say.
     Usual,
+    /// The same, a while later.
+    Late(Duration),
     /// These bytes instead.
     Bytes(Vec<u8>),
     /// These bytes, and then the end of the connection.
@@ -54,6 +57,8 @@ pub(crate) struct FakeServer {
 struct Counts {
     connections: AtomicUsize,
     open: AtomicUsize,
+    logging_in: AtomicUsize,
+    most_logging_in: AtomicUsize,
     reads: AtomicUsize,
     writes: AtomicUsize,
 }
@@ -102,6 +107,11 @@ impl FakeServer {
         self.counts.open.load(Ordering::Relaxed)
     }
 
+    /// The most connections at once that had said hello and not been welcomed or refused.
+    pub(crate) fn most_logging_in(&self) -> usize {
+        self.counts.most_logging_in.load(Ordering::Relaxed)
+    }
+
     /// Reads that found bytes, and writes, since the beginning.
     pub(crate) fn reads_and_writes(&self) -> (usize, usize) {
         (self.counts.reads.load(Ordering::Relaxed), self.counts.writes.load(Ordering::Relaxed))
@@ -134,7 +144,11 @@ impl Connection {
             startup = vec![0; self.stream.read_u32().await? as usize - 4];
             self.stream.read_exact(&mut startup).await?;
         }
-        if !self.act(Phase::Startup, welcome(self.number)).await? {
+        let logging_in = self.counts.logging_in.fetch_add(1, Ordering::Relaxed) + 1;
+        self.counts.most_logging_in.fetch_max(logging_in, Ordering::Relaxed);
+        let goes_on = self.act(Phase::Startup, welcome(self.number)).await;
+        self.counts.logging_in.fetch_sub(1, Ordering::Relaxed);
+        if !goes_on? {
             return Ok(());
         }
         let mut transaction = b'I';
@@ -160,6 +174,11 @@ impl Connection {
                 }
                 match (self.script)(self.number, Phase::Message(messages, &frame)) {
                     Answer::Usual => usual.extend(answer(&frame, &mut transaction)),
+                    Answer::Late(pause) => {
+                        self.write(&std::mem::take(&mut usual)).await?;
+                        tokio::time::sleep(pause).await;
+                        usual.extend(answer(&frame, &mut transaction));
+                    }
                     answer => {
                         self.write(&std::mem::take(&mut usual)).await?;
                         if !self.do_as_told(answer, Vec::new()).await? {
@@ -182,6 +201,10 @@ impl Connection {
     async fn do_as_told(&mut self, answer: Answer, usual: Vec<u8>) -> io::Result<bool> {
         match answer {
             Answer::Usual => self.write(&usual).await.map(|()| true),
+            Answer::Late(pause) => {
+                tokio::time::sleep(pause).await;
+                self.write(&usual).await.map(|()| true)
+            }
             Answer::Bytes(bytes) => self.write(&bytes).await.map(|()| true),
             Answer::BytesThenClose(bytes) => self.write(&bytes).await.map(|()| false),
             Answer::Close => Ok(false),

@@ -4,7 +4,9 @@
 //! - [`Stage`]: a database and a login of the test's own on the PostgreSQL that the tests share.
 //! - [`RawClient`]: a client made of hand-written frames ([`frames`]); it reads [`Reply`]s.
 //! - [`Client`]: a client as an application has it, tokio-postgres.
+//! - [`Wild`]: a client that does anything, and vanishes at any moment.
 //! - [`FakeServer`]: a PostgreSQL that misbehaves as told.
+//! - [`Observer`]: what PostgreSQL itself counts, looked at all the time.
 //! - [`Log`]: what greenroom writes down meanwhile.
 //! - [`Typed`]: the program itself, as an operator types it.
 //! - [`Metrics`]: what greenroom says over HTTP.
@@ -18,12 +20,14 @@ mod greenroom;
 mod http;
 mod log;
 mod login;
+mod observer;
 mod program;
 mod raw_client;
 mod reply;
 mod room;
 mod stage;
 mod stream;
+mod wild;
 
 use std::time::Duration;
 
@@ -36,11 +40,13 @@ pub(crate) use greenroom::{Greenroom, Limits};
 pub(crate) use http::{Metrics, get};
 pub(crate) use log::Log;
 pub(crate) use login::Startup;
+pub(crate) use observer::Observer;
 pub(crate) use program::Program;
 pub(crate) use raw_client::RawClient;
 pub(crate) use reply::{Reply, codes, rows, tags};
 pub(crate) use room::{Room, logical};
 pub(crate) use stage::{STAGEHAND, Stage};
+pub(crate) use wild::Wild;
 
 /// How long anything may take that should happen at once, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

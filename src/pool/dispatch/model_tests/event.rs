@@ -40,7 +40,13 @@ pub(super) enum Event {
     },
     GivenUp(usize),
     RoomOpened(usize),
-    RoomFailed(usize),
+    RoomFailed {
+        which: usize,
+        full: bool,
+    },
+    RoomGivenUp(usize),
+    /// A server does not close its end for long: nobody waits for that any more.
+    Stays,
     /// A server has closed its end.
     Closed,
     Migrate(usize),
@@ -116,7 +122,9 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         2 => (any_of(), any::<bool>()).prop_map(|(which, full)| Event::ConnectFailed { which, full }),
         1 => any_of().prop_map(Event::GivenUp),
         3 => any_of().prop_map(Event::RoomOpened),
-        1 => any_of().prop_map(Event::RoomFailed),
+        1 => (any_of(), any::<bool>()).prop_map(|(which, full)| Event::RoomFailed { which, full }),
+        1 => any_of().prop_map(Event::RoomGivenUp),
+        1 => Just(Event::Stays),
         5 => Just(Event::Closed),
         1 => plugin().prop_map(Event::Migrate),
         1 => plugin().prop_map(Event::MigrationEnds),

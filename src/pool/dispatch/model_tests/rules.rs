@@ -30,9 +30,10 @@ pub(super) struct Before {
     in_a_row: u32,
     /// In the order of arrival.
     waiting: Vec<(u64, Asked)>,
-    /// When a connection may be tried.
+    /// When a connection may be tried, and whether it is one to see whether PostgreSQL takes it.
     paused_until: Option<Instant>,
     just_failed: Option<usize>,
+    is_probing: bool,
     closed: bool,
 }
 
@@ -54,6 +55,7 @@ impl Before {
             waiting: world.waiting.iter().map(|(ticket, waits)| (*ticket, waits.asked)).collect(),
             paused_until: world.pause.until,
             just_failed: world.just_failed,
+            is_probing: !world.pause.last.is_zero(),
             closed: world.closed,
         }
     }
@@ -63,9 +65,10 @@ impl Before {
         let rooms = work.answers.iter().filter(|answer| matches!(answer.result, Ok(Grant::Room))).count() as u32;
         let opens = work.open.len() as u32 + rooms;
         let ServerLimits { ceiling, parallel } = self.server();
+        let parallel = if self.is_probing { 1 } else { parallel };
         assert!(self.used + opens <= ceiling.max(self.used), "nothing is opened at the ceiling, or above it");
         assert!(self.opening + opens <= parallel.max(self.opening), "a storm is slowed down");
-        assert!(work.open.is_empty() || self.paused_until.is_none_or(|until| until <= now), "a pause is kept");
+        assert!(opens == 0 || self.paused_until.is_none_or(|until| until <= now), "a pause is kept");
         if let Some(pool) = self.just_failed {
             let waiting = self.waiting.iter().filter(|(_, asked)| asked.pool == pool && !asked.private).count();
             let opened = work.open.iter().filter(|opened| **opened == pool).count();
@@ -230,7 +233,7 @@ impl World {
             let idle = !self.shelves[asked.pool].0.borrow().is_empty();
             assert!(asked.private || !idle, "{ticket} waits beside an idle server");
             let room = self.used() < limits.ceiling || self.idle() > 0;
-            let is_asked_again = self.retries.iter().any(|at| *at > self.now) && !asked.private;
+            let is_asked_again = self.retries.iter().any(|at| *at > self.now);
             assert!(!nothing_moves || !room || is_asked_again, "{ticket} waits, and nothing is on its way");
             // What closes above the ceiling makes no room.
             let soon = self.used() - self.closing() < limits.ceiling || self.opening.contains(&asked.pool);

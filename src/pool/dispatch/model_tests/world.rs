@@ -91,7 +91,7 @@ pub(super) struct Waits {
 /// Until when no connection is tried, because PostgreSQL is full, as the world reckons it.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
-    last: Duration,
+    pub(super) last: Duration,
     pub(super) until: Option<Instant>,
 }
 
@@ -105,6 +105,8 @@ pub(super) struct World {
     pub(super) held: Vec<Held>,
     pub(super) opening: Vec<usize>,
     closing: u32,
+    /// Of those that were closing, the ones that do not end.
+    staying: u32,
     pub(super) pause: Pause,
     /// The pool for which a connect has failed since the last round.
     pub(super) just_failed: Option<usize>,
@@ -136,6 +138,7 @@ impl World {
             held: Vec::new(),
             opening: Vec::new(),
             closing: 0,
+            staying: 0,
             pause: Pause::default(),
             just_failed: None,
             retries: BTreeSet::new(),
@@ -221,25 +224,40 @@ impl World {
             Event::ConnectFailed { which, full } => self.connect_failed(which, full),
             Event::GivenUp(which) => {
                 if let Some(pool) = take(&mut self.opening, which, |_| true) {
-                    self.change(|core| core.connection_ended(now));
+                    self.end_of_a_login(which);
                     self.change(|core| core.open_dropped(pool));
                 }
             }
             Event::RoomOpened(which) => {
                 if let Some(held) = take(&mut self.held, which, |held| held.is_opening) {
                     self.held.push(Held { is_opening: false, ..held });
-                    self.change(|core| core.room_opened());
+                    self.pause = Pause::default();
+                    self.change(|core| core.room_opened(Ok(()), now));
                 }
             }
-            Event::RoomFailed(which) => {
+            Event::RoomFailed { which, full } => {
                 let held = take(&mut self.held, which, |held| held.is_opening);
-                held.into_iter().for_each(|held| self.room_failed(held));
+                held.into_iter().for_each(|held| self.room_failed(held, which, Some(full)));
+            }
+            Event::RoomGivenUp(which) => {
+                let held = take(&mut self.held, which, |held| held.is_opening);
+                held.into_iter().for_each(|held| self.room_failed(held, which, None));
+            }
+            Event::Stays => {
+                if self.closing > 0 {
+                    self.closing -= 1;
+                    self.staying += 1;
+                    self.change(|core| core.closing_ended());
+                }
             }
             Event::Closed => {
                 if self.closing > 0 {
                     self.closing -= 1;
                     self.change(|core| core.connection_ended(now));
                     self.change(|core| core.closing_ended());
+                } else if self.staying > 0 {
+                    self.staying -= 1;
+                    self.change(|core| core.connection_ended(now));
                 }
             }
             Event::Migrate(plugin) => {
@@ -264,19 +282,44 @@ impl World {
 
     fn connect_failed(&mut self, which: usize, full: bool) {
         let (now, Some(pool)) = (self.now, take(&mut self.opening, which, |_| true)) else { return };
-        if full {
-            self.pause.last = (self.pause.last * 2).clamp(Duration::from_millis(200), Duration::from_secs(5));
-            self.pause.until = Some(now + self.pause.last);
+        let had_a_process = full || which.is_multiple_of(2);
+        if had_a_process {
+            self.closing += 1;
+            self.core.closing_began();
         }
+        self.refused(full);
         let first = self.waiting.iter().find(|(_, waits)| waits.asked.pool == pool && !waits.asked.private);
         let tells = self.limits.plugins.iter().any(|plugin| plugin.propagate);
         let first = first.map(|(ticket, _)| *ticket).filter(|_| tells);
         let told = self.core.open_failed(pool, error(full), now);
+        if !had_a_process {
+            self.core.connection_ended(now);
+        }
         assert_eq!(told.as_ref().map(|answer| answer.waiter.tell), first, "the first one is told, if any is");
         told.into_iter().for_each(|answer| self.told(answer));
         self.just_failed = Some(pool);
         self.decide();
         self.just_failed = None;
+    }
+
+    /// PostgreSQL has refused a connection; those that it refuses meanwhile make no difference.
+    fn refused(&mut self, full: bool) {
+        let now = self.now;
+        if full && self.pause.until.is_none_or(|until| until <= now) {
+            self.pause.last = (self.pause.last * 2).clamp(Duration::from_millis(200), Duration::from_secs(5));
+            self.pause.until = Some(now + self.pause.last);
+        }
+    }
+
+    /// A login that nothing comes of ends at once, or PostgreSQL has a process for it that has to end.
+    fn end_of_a_login(&mut self, which: usize) {
+        let now = self.now;
+        if which.is_multiple_of(2) {
+            self.closing += 1;
+            self.core.closing_began();
+        } else {
+            self.change(|core| core.connection_ended(now));
+        }
     }
 
     fn give_back(&mut self, held: Held) {
@@ -302,14 +345,21 @@ impl World {
         });
     }
 
-    fn room_failed(&mut self, held: Held) {
+    /// Because PostgreSQL is full, for another reason, or because its holder has left.
+    fn room_failed(&mut self, held: Held, which: usize, full: Option<bool>) {
         let now = self.now;
         // Slot, opening and seat come back one after the other.
         self.held.push(Held { has_lost_it: true, ..held });
-        self.change(|core| core.connection_ended(now));
+        self.end_of_a_login(which);
         self.held.retain(|other| other.server != held.server);
         self.held.push(Held { has_lost_it: true, is_opening: false, ..held });
-        self.change(|core| core.room_opened());
+        match full {
+            Some(full) => {
+                self.refused(full);
+                self.change(|core| core.room_opened(Err(&error(full)), now));
+            }
+            None => self.change(|core| core.room_dropped()),
+        }
         self.held.retain(|other| other.server != held.server);
         self.change(|core| core.lease_ended(held.plugin, held.since, now));
     }
@@ -334,7 +384,7 @@ impl World {
         work.answers.into_iter().for_each(|answer| self.told(answer));
         while let Some(held) = take(&mut self.held, 0, |held| held.goes_back && !held.has_lost_it) {
             match held.is_opening {
-                true => self.room_failed(held),
+                true => self.room_failed(held, 1, None),
                 false => self.give_back(held),
             }
         }
@@ -402,6 +452,7 @@ impl World {
             + self.idle()
             + self.opening.len() as u32
             + self.closing
+            + self.staying
     }
 
     /// Lets everything end, and finds that nothing is left.
@@ -414,7 +465,7 @@ impl World {
                 Event::RoomOpened(0)
             } else if !self.held.is_empty() {
                 Event::GiveBack(0)
-            } else if self.closing > 0 {
+            } else if self.closing + self.staying > 0 {
                 Event::Closed
             } else if !self.waiting.is_empty() {
                 Event::Wait(6000)
