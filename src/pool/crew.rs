@@ -71,7 +71,7 @@ impl Crew for PostgresCrew {
     fn open(scheduler: &Arc<Scheduler>, pool: usize) {
         let under_way = Opening::counted(Arc::clone(scheduler), Some(pool));
         match scheduler.pool(pool).upgrade() {
-            Some(pool) => drop(tokio::spawn(open(Arc::clone(scheduler), pool, under_way))),
+            Some(pool) => drop(tokio::spawn(open(pool, Unbegun(Some((Arc::clone(scheduler), under_way)))))),
             // Nobody needs it any more.
             None => scheduler.slot_came_back(),
         }
@@ -109,8 +109,29 @@ impl Crew for PostgresCrew {
     }
 }
 
+/// An attempt to open one whose task has not begun. Dropped like this, the runtime is ending: nothing more is opened then, for
+/// that would be dropped at once as well, and so on without an end.
+#[derive(Debug)]
+struct Unbegun(Option<(Arc<Scheduler>, Opening)>);
+
+impl Unbegun {
+    fn begin(mut self) -> (Arc<Scheduler>, Opening) {
+        self.0.take().expect("only this and drop take it out")
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        if let Some((scheduler, _under_way)) = self.0.take() {
+            scheduler.decide(|core, _| core.close());
+            scheduler.slot_came_back();
+        }
+    }
+}
+
 /// Opens one server for the pool, whose slot is counted, and puts it into the store.
-async fn open(scheduler: Arc<Scheduler>, pool: Arc<Pool>, under_way: Opening) {
+async fn open(pool: Arc<Pool>, unbegun: Unbegun) {
+    let (scheduler, under_way) = unbegun.begin();
     let began = Instant::now();
     let opened = tokio::select! {
         // The attempt is begun in any case, for it takes over the slot that is counted already.

@@ -203,8 +203,8 @@ async fn client(member: Member, mut random: StdRng, until: Instant) {
     }
 }
 
-async fn dropped_at_random(seed: u64) {
-    let (slow, port) = Slow::start(seed).await;
+/// Three plugins, of which two share a pool.
+fn members(port: u16) -> (Arc<Pools>, [Member; 3]) {
     let config = Config::parse(&format!(
         "backend: {{ database: {{ client: pg, connection: {{ host: 127.0.0.1, port: {port}, user: u, password: p, \
          database: shared }} }} }}\n\
@@ -222,6 +222,12 @@ async fn dropped_at_random(seed: u64) {
         let route = routes.resolve(&format!("backstage_plugin_{plugin}"), None).expect("it is a plugin's");
         pools.member(&route).expect("it has no TLS")
     });
+    (pools, members)
+}
+
+async fn dropped_at_random(seed: u64) {
+    let (slow, port) = Slow::start(seed).await;
+    let (pools, members) = members(port);
 
     let mut random = StdRng::seed_from_u64(seed);
     let until = Instant::now() + Duration::from_secs(2);
@@ -269,4 +275,30 @@ async fn so_they_do_on_several_threads() {
     let seed = rand::random();
     eprintln!("seed {seed}");
     dropped_at_random(seed).await;
+}
+
+/// What is opened while a runtime ends is dropped at once: nothing is opened in its place.
+#[test]
+fn a_runtime_that_ends_opens_nothing_more() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are files left");
+    let (members, waiting) = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (_, members) = members(port);
+        let waiting: Vec<_> = (0..3)
+            .map(|_| tokio::spawn(use_a_server(members[0].clone(), Arc::new(Mutex::new(StdRng::seed_from_u64(1))))))
+            .collect();
+        // They are accepted by nobody who would answer.
+        let begun = async {
+            while members[0].pool.scheduler.counts()[1] == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), begun).await.expect("somebody asked");
+        (members, waiting)
+    });
+    drop(runtime);
+    drop(waiting);
+    let [used, opening, closing, ..] = members[0].pool.scheduler.counts();
+    assert_eq!([used, opening, closing], [0; 3]);
 }
