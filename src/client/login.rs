@@ -22,9 +22,9 @@ use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, sqlstate};
 use crate::route::Route;
-use crate::server::Dress;
+use crate::server::{Dress, Remains, Setting};
 use crate::session::{PinReason, Session};
-use crate::sql::Quoting;
+use crate::sql::{Quoting, carried};
 
 /// What a client may send ahead of its greeting before it is read from no more, in bytes: far less than the buffer that it
 /// is moved to.
@@ -220,7 +220,7 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
     }
     let parameters = member.pool.parameters();
     let extensions = route.target.extensions.clone();
-    let dress = Dress::new(search_path, &application_name);
+    let mut dress = Dress::new(search_path, &application_name);
     let parameters = parameters.unwrap_or_default();
 
     let Some(reason) = needs_own_server(startup, &parameters, &application_name) else {
@@ -228,8 +228,48 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
         return Ok(Opened { member, dress, parameters, extensions, kept: None });
     };
     let kind = Kind::Private { startup: own_startup(startup, &dress)?, dress: dress.clone() };
-    let (lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
-    Ok(Opened { member, dress, parameters: reported.unwrap_or_default(), extensions, kept: Some((lease, reason)) })
+    let (mut lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
+    let defaults = parameters;
+    let parameters = reported.unwrap_or_default();
+    // PostgreSQL has accepted it all: what can go from server to server needs no server of its own.
+    let asked = timeout(member.create_timeout(), Remains::ask(lease.server())).await;
+    let carried = match asked {
+        Ok(Ok(remains)) if !sets_what_stays(startup) => what_goes_along(remains, &dress, &defaults),
+        _ => None,
+    };
+    let kept = match carried {
+        Some(settings) => {
+            dress.begins_with(settings);
+            lease.release();
+            None
+        }
+        None => Some((lease, reason)),
+    };
+    Ok(Opened { member, dress, parameters, extensions, kept })
+}
+
+/// The settings that the session began with beside those of every session, if all of them can go from server to server.
+fn what_goes_along(remains: Remains, dress: &Dress, defaults: &Parameters) -> Option<Vec<(String, String)>> {
+    let is_default = |setting: &Setting| match setting.name.as_str() {
+        "search_path" => dress.search_path.as_deref() == Some(&setting.value),
+        "application_name" => *dress.application_name == *setting.value,
+        name => {
+            name == "client_encoding"
+                && defaults.iter().any(|(name, value)| **name == *"client_encoding" && **value == *setting.value)
+        }
+    };
+    let settings: Vec<_> = remains.settings.into_iter().filter(|setting| !is_default(setting)).collect();
+    let can_go = remains.left.is_empty()
+        && remains.role.is_none()
+        && settings.iter().all(|setting| carried::can_be_carried(&setting.name, &setting.value));
+    can_go.then(|| settings.into_iter().map(|setting| (setting.name, setting.value)).collect())
+}
+
+/// Whether the startup message names what no server can be asked about: a setting of an extension, or the seed.
+fn sets_what_stays(startup: &Startup) -> bool {
+    let options = startup.options.as_deref().map(option_names).unwrap_or_default();
+    let names = startup.parameters.iter().map(|(name, _)| name.to_ascii_lowercase());
+    options.into_iter().chain(names).any(|name| name.contains(&b'.') || name == b"seed")
 }
 
 /// Why the session cannot share servers from its first moment on, if it cannot.
@@ -297,10 +337,15 @@ fn own_startup(startup: &Startup, dress: &Dress) -> Result<Vec<(String, String)>
 }
 
 /// Whether command-line options set search_path (`-c search_path=x`, `-csearch-path=x`, `--search_path=x`).
+fn sets_search_path(options: &[u8]) -> bool {
+    option_names(options).iter().any(|name| name == b"search_path")
+}
+
+/// The settings that command-line options name (`-c name=value`, `-cname=value`, `--name=value`), in lower case.
 ///
 /// Source: PostgreSQL, `pg_split_opts` and `ParseLongOption`: words end at white space, a backslash keeps the next byte,
 /// and `-` in a name means `_`.
-fn sets_search_path(options: &[u8]) -> bool {
+fn option_names(options: &[u8]) -> Vec<Vec<u8>> {
     let (mut words, mut word, mut escaped) = (Vec::new(), Vec::new(), false);
     for &byte in options {
         match byte {
@@ -314,14 +359,16 @@ fn sets_search_path(options: &[u8]) -> bool {
     }
     words.push(word);
     let mut after_c = false;
-    words.iter().filter(|word| !word.is_empty()).any(|word| {
-        let name = match &word[..] {
-            name if after_c => name,
-            name => name.strip_prefix(b"_c").or_else(|| name.strip_prefix(b"__")).unwrap_or_default(),
+    let named = words.iter().filter(|word| !word.is_empty()).filter_map(|word| {
+        let setting = match &word[..] {
+            setting if after_c => Some(setting),
+            setting => setting.strip_prefix(b"_c").or_else(|| setting.strip_prefix(b"__")),
         };
         after_c = word == b"_c";
-        name.starts_with(b"search_path=")
-    })
+        let setting = setting?;
+        Some(setting[..setting.iter().position(|byte| *byte == b'=')?].to_vec())
+    });
+    named.collect()
 }
 
 /// Tells the client that it is in.
@@ -338,6 +385,9 @@ async fn greet(
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);
+    if dress.began_with_settings() {
+        session.begins_with_settings();
+    }
     if let Some(view) = databases {
         session.serve_databases(view);
     }

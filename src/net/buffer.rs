@@ -126,6 +126,15 @@ impl Buffer {
         true
     }
 
+    /// Adds bytes behind what may go out, before what has not been looked at. Whether there was room for them.
+    pub fn put(&mut self, bytes: &[u8]) -> bool {
+        let has_room = self.replace(0, bytes);
+        if has_room {
+            self.pass(bytes.len());
+        }
+        has_room
+    }
+
     /// Drops what could have gone out.
     pub fn discard_outgoing(&mut self) {
         self.sent(self.ready - self.start);
@@ -198,6 +207,16 @@ mod tests {
         buffer.pass(6);
         assert_eq!(buffer.outgoing(), b"abCDCDef");
         assert!(!buffer.replace(0, &[0; SMALL_BYTES]));
+    }
+
+    #[test]
+    fn what_is_put_in_stands_between_what_goes_out_and_what_was_not_looked_at() {
+        let mut buffer = holding(b"abcd");
+        buffer.pass(2);
+        assert!(buffer.put(b"xyz"));
+        assert_eq!((buffer.outgoing(), buffer.unread()), (&b"abxyz"[..], &b"cd"[..]));
+        assert!(!buffer.put(&[7; SMALL_BYTES]), "there is no room for this");
+        assert_eq!(buffer.unread(), b"cd");
     }
 
     #[test]

@@ -65,6 +65,13 @@ impl Lease {
         !self.entry().is_dead()
     }
 
+    /// Whether settings may have been changed on a server that others will have.
+    pub fn is_altered(&mut self) -> bool {
+        let is_private = self.is_private();
+        let server = &self.entry().server;
+        server.is_altered && !server.is_for_nobody_else() && !is_private
+    }
+
     /// Whether the server was opened for this session alone.
     pub fn is_private(&self) -> bool {
         matches!(self.held, Some(Held::Private(_)))
@@ -79,7 +86,7 @@ impl Lease {
     /// waited for in the background, and so is the end of a server that is too old or private.
     pub fn release(mut self) {
         let now = Instant::now();
-        if self.is_private() {
+        if self.is_private() || self.entry().server.is_for_nobody_else() {
             return self.close(CloseReason::Pinned);
         }
         if self.entry().server.cancel.is_tainted() {

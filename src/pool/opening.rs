@@ -31,8 +31,7 @@ pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, Failed> {
     };
     let slot = Slot::counted(Arc::clone(&pool.scheduler));
     let limits = pool.scheduler.pool_limits(pool.index);
-    let dress = Dress::new(None, Dress::OWN_NAME);
-    let (fresh, parameters) = open(pool, &limits, startup, dress, slot).await?;
+    let (fresh, parameters) = open(pool, &limits, startup, Dress::none(), slot).await?;
     *pool.parameters.write() = Some(parameters);
     pool.tell_news();
     // Logins that waited for just that leave the queue before the scheduler looks at it again.

@@ -24,6 +24,11 @@ pub struct Server {
     pub dress: Dress,
     /// The statements of the protocol that it has prepared.
     pub prepared: Prepared,
+    /// Settings beyond search_path, application_name and role were perhaps changed on it: nobody else may have it before
+    /// they were RESET.
+    pub is_altered: bool,
+    /// Nobody else may have it at all.
+    pub is_spent: bool,
     /// Whose use of sequences it remembers.
     pub sequences: Sequences,
     /// What a cancel needs to know.
@@ -76,7 +81,21 @@ pub enum QueryError {
 impl Server {
     /// A server that has just logged in, in this dress.
     pub fn new(stream: Stream, dress: Dress, cancel: Arc<CancelTarget>) -> Self {
-        Self { stream, dress, prepared: Prepared::default(), sequences: Sequences::Nobodys, cancel }
+        Self {
+            stream,
+            dress,
+            prepared: Prepared::default(),
+            is_altered: false,
+            is_spent: false,
+            sequences: Sequences::Nobodys,
+            cancel,
+        }
+    }
+
+    /// Whether nobody else may have it, because of what one session has done there: it bears the names that its client
+    /// has given to statements, or it is spent.
+    pub fn is_for_nobody_else(&self) -> bool {
+        self.is_spent || self.prepared.has_own_names()
     }
 
     /// Asks one question of our own, of one statement or several, and reads the whole answer.
@@ -92,7 +111,21 @@ impl Server {
         }
     }
 
-    /// The same within whatever transaction is open.
+    /// Settings go back to what they were when the connection began, but for the role. Timeouts first: what follows takes
+    /// longer.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn reset_settings(&mut self) -> Result<(), QueryError> {
+        self.query("RESET statement_timeout; RESET ALL").await?;
+        let role = self.dress.role.take();
+        self.dress = Dress::none();
+        self.dress.role = role;
+        self.is_altered = false;
+        Ok(())
+    }
+
+    /// Asks within whatever transaction is open; otherwise as [`Self::query`].
     ///
     /// # Errors
     /// As [`Self::query`].

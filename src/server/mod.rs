@@ -5,6 +5,7 @@
 //! - [`Footprint`]: what a connection takes up until PostgreSQL has closed its end.
 //! - [`Server`]: such a connection in use.
 //! - [`Dress`]: the settings it wears for a session.
+//! - [`Remains`]: what a session has left on it.
 //! - [`DatabaseFacts`]: what its database's own code may leave behind.
 //! - [`CancelTarget`]: its key, and the cancels on their way to it.
 
@@ -16,6 +17,7 @@ mod connection;
 mod dress;
 mod facts;
 mod login;
+mod probe;
 mod sasl;
 mod wire;
 
@@ -32,3 +34,4 @@ pub use connect::{ConnectError, Connected, Connector};
 pub use connection::{QueryError, Row, Sequences, Server};
 pub use dress::{Dress, Role};
 pub use facts::{Code, DatabaseFacts, FactsSnapshot};
+pub use probe::{Remains, Setting};

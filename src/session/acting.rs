@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::frames::Verdict;
+use super::settings::Change;
 use super::{Prepared, Session};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, message};
@@ -15,10 +16,16 @@ use crate::sql::statement::{self, MigrationLock, Statement};
 pub(super) struct Acting {
     /// What stands for the table of databases, where databases are schemas.
     databases: Option<Arc<str>>,
-    /// A SET is on its way to the server.
-    asked: Option<Statement>,
+    /// A statement about settings is on its way to the server.
+    pub(super) asked: Option<Change>,
     /// It worked.
-    made: Option<Statement>,
+    pub(super) made: Option<Change>,
+    /// What a shared server needs behind a RESET of search_path, and of application_name.
+    pub(super) ways_home: [Arc<[u8]>; 2],
+    /// Which of them the last verdict is about.
+    pub(super) leads_astray: [bool; 2],
+    /// The session began with settings that a shared server does not go back to.
+    pub(super) began_with_settings: bool,
     /// The statement that the last verdict was about.
     database: Option<Statement>,
     /// A statement that wants nobody to be connected to the databases that it names.
@@ -39,17 +46,24 @@ impl Acting {
     }
 }
 
+/// Whether the first letters of a text are those of SET, RESET or DISCARD: hardly any is.
+#[inline]
+fn may_be_setting(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    match text.first() {
+        Some(b's' | b'S') => begins(b"set"),
+        Some(b'r' | b'R') => begins(b"reset"),
+        Some(b'd' | b'D') => begins(b"discard"),
+        _ => false,
+    }
+}
+
 impl Session {
     /// Databases are schemas here: `view` stands for pg_database when Knex asks whether one exists, and
     /// CREATE DATABASE and DROP DATABASE get verdicts of their own.
     pub fn serve_databases(&mut self, view: Arc<str>) {
         self.acting.databases = Some(view);
-    }
-
-    /// The setting that the client has just made with a statement of its own, and which is to be carried from server to
-    /// server. To be asked for at each ReadyForQuery.
-    pub fn take_setting(&mut self) -> Option<Statement> {
-        self.acting.made.take()
     }
 
     /// The statement that [`Verdict::Database`] is about.
@@ -88,21 +102,12 @@ impl Session {
         if !self.is_between_statements() {
             return None;
         }
-        match Statement::read(text)? {
-            setting @ (Statement::SetSearchPath(_) | Statement::SetRole(_) | Statement::ResetRole) => {
-                // A server of the session's own keeps its settings by itself.
-                if self.pin.is_some() {
-                    return None;
-                }
-                self.acting.asked = Some(setting);
-                Some(self.ask_query(Effects::NONE))
-            }
-            database => {
-                self.acting.databases.as_ref()?;
-                self.acting.database = Some(database);
-                Some(Verdict::Database)
-            }
+        if may_be_setting(text) {
+            return self.act_on_setting(text);
         }
+        self.acting.databases.as_ref()?;
+        self.acting.database = Some(Statement::read(text)?);
+        Some(Verdict::Database)
     }
 
     /// Acts on a Parse, if it is one to act upon.

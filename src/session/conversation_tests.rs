@@ -117,6 +117,7 @@ impl Through {
                     self.client.push_back((Backend::READY_FOR_QUERY, id));
                 }
                 Verdict::Terminate => panic!("no goodbye was said"),
+                Verdict::ForwardWithWayHome => panic!("no settings are reset here"),
                 Verdict::Database | Verdict::OnlySimpleQuery => panic!("databases are not schemas here"),
             }
             self.inbox.pop_front();

@@ -2,13 +2,12 @@
 
 use super::asked::{Asked, Closing};
 use super::named::{Ahead, close_statement};
-use super::pin::PinReason;
 use super::prepared::Prepared;
 use super::unnamed::Place;
 use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Frontend, body};
-use crate::sql::{Effect, Effects, Scanner, scan};
+use crate::sql::{Effect, Effects, Scanner, carried, scan};
 
 /// Bytes that may stay allocated for what goes ahead of frames.
 const MOST_KEPT_SPLICE: usize = 4 << 10;
@@ -20,6 +19,8 @@ pub enum Verdict {
     Forward,
     /// [`Session::put_splice`] goes to the server in place of its first so many bytes.
     Splice(usize),
+    /// It goes to the server, and [`Session::way_home`] goes behind it.
+    ForwardWithWayHome,
     /// Nothing yet: what becomes of it depends on the server. It is to be shown again once one is leased.
     AwaitServer,
     /// Nothing yet: what becomes of it depends on answers that are on their way, perhaps to questions of ours that
@@ -320,10 +321,20 @@ impl Session {
     /// Reads a text that is executed next, or as the unnamed statement.
     #[inline]
     fn read_text(&mut self, text: &[u8]) -> Effects {
-        let effects = scan(text, self.quoting);
+        let effects = self.effects_of(text);
         if !effects.is_empty() || !self.unnamed_effects.is_empty() {
             self.unnamed_effects = effects;
             self.leaves(effects);
+        }
+        effects
+    }
+
+    /// What a text may leave behind.
+    #[inline]
+    pub(super) fn effects_of(&self, text: &[u8]) -> Effects {
+        let mut effects = scan(text, self.quoting);
+        if effects.contains(Effect::Placeholder) && carried::names_what_it_sets(text) {
+            effects.remove(Effect::Placeholder);
         }
         effects
     }
@@ -348,11 +359,8 @@ impl Session {
         }
         self.effects.extend(effects);
         self.cycle_effects.extend(effects);
-        effects.remove(Effect::Code);
-        effects.remove(Effect::Deallocate);
-        // The most telling one first: it names the pin.
-        for effect in effects.iter() {
-            self.pin_for(PinReason::Statement(effect));
+        if !effects.is_empty() {
+            self.pin.leaves(effects);
         }
     }
 }

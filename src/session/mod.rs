@@ -6,12 +6,13 @@
 //! a client.
 //!
 //! - `acting`: statements that are acted upon.
+//! - `settings`: lone statements about settings.
 //! - `asked`: the queue of what was asked.
 //! - `named`: frames that name a prepared statement.
 //! - `statements`: the client's prepared statements that have names.
 //! - `prepared`: what a server has prepared.
 //! - `unnamed`: the client's own unnamed statement.
-//! - `pin`: why a session keeps its server.
+//! - `pin`: why a session keeps its server, and until when.
 
 mod acting;
 pub mod asked;
@@ -20,6 +21,7 @@ mod named;
 pub mod pin;
 pub mod prepared;
 mod replies;
+mod settings;
 pub mod statements;
 pub mod unnamed;
 
@@ -28,9 +30,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use acting::Acting;
 use asked::{Asked, Queue};
 pub use frames::Verdict;
+use pin::Pin;
 pub use pin::PinReason;
 pub use prepared::Prepared;
 pub use replies::{Failure, Reply};
+pub use settings::Change;
 use statements::Statements;
 use unnamed::Unnamed;
 
@@ -48,9 +52,7 @@ pub struct Session {
     effects: Effects,
     /// What statements too large to be kept may leave behind whenever they are executed, and what stays true of every text.
     lasting_effects: Effects,
-    pin: Option<PinReason>,
-    /// It keeps its server for more than that reason.
-    is_pinned_for_more: bool,
+    pin: Pin,
     /// A frame larger than the buffer is passing through; its text is read in pieces.
     passing: Option<Passing>,
     /// Whether a COPY takes data, and from whom the next move is.
@@ -126,8 +128,7 @@ impl Session {
             statements: Statements::default(),
             effects: Effects::NONE,
             lasting_effects: Effects::NONE,
-            pin: None,
-            is_pinned_for_more: false,
+            pin: Pin::default(),
             passing: None,
             copy_in: CopyIn::No,
             status: TxStatus::Idle,
@@ -173,36 +174,6 @@ impl Session {
     /// Whether the server did something that was not asked of it, and so must not be lent again.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful
-    }
-
-    /// Why the session keeps its server, once it does.
-    #[inline]
-    pub fn pin(&self) -> Option<PinReason> {
-        self.pin
-    }
-
-    /// Keeps the server until the client ends. The first reason is the one that is told.
-    pub fn pin_for(&mut self, reason: PinReason) {
-        let first = *self.pin.get_or_insert(reason);
-        self.is_pinned_for_more |= first != reason;
-    }
-
-    /// Whether all that the session may ever have left behind is of one kind, and of the transaction at hand.
-    pub fn has_only(&self, effect: Effect) -> bool {
-        let only = [effect].into_iter().collect::<Effects>();
-        let nothing_to_come = self.unnamed_effects.is_empty() && self.lasting_effects.is_empty();
-        let nothing_before = self.pin == Some(PinReason::Statement(effect)) && !self.is_pinned_for_more;
-        nothing_before && self.effects == only && nothing_to_come && !self.doubtful
-    }
-
-    /// The server has said that nothing of the session is left on it. Whether nothing was asked of it since that could be.
-    pub fn unpin(&mut self) -> bool {
-        let nothing_to_come = self.effects.is_empty() && self.lasting_effects.is_empty() && self.is_settled();
-        let clean = nothing_to_come && !self.is_pinned_for_more;
-        if clean {
-            self.pin = None;
-        }
-        clean
     }
 
     /// What the transaction at hand may leave behind.

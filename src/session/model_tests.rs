@@ -167,7 +167,9 @@ impl Model {
             return;
         }
         assert_eq!(verdict == Verdict::Terminate, tag == Frontend::TERMINATE);
-        if tag == Frontend::PARSE && frame.get(HEADER_BYTES).is_none_or(|byte| *byte == 0) {
+        // A name without its end is none.
+        let body = &frame[HEADER_BYTES..];
+        if tag == Frontend::PARSE && (!body.contains(&0) || body[0] == 0) {
             self.parses.push(frame.to_vec());
         }
         let is_held_back = matches!(verdict, Verdict::AwaitServer | Verdict::AwaitAnswers);
@@ -191,7 +193,8 @@ impl Model {
             session.put_splice(&mut ahead);
             assert_eq!(ahead.len(), len, "it goes out once");
         }
-        self.asked += usize::from(!is_held_back);
+        // What a RESET takes from a shared server is given back in queries of ours: two at most.
+        self.asked += usize::from(!is_held_back) + 2 * usize::from(verdict == Verdict::ForwardWithWayHome);
         self.held_back = (verdict == Verdict::AwaitServer).then(|| frame.to_vec());
     }
 

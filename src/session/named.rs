@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::asked::{Asked, Closing, Queue};
 use super::frames::Verdict;
-use super::pin::PinReason;
+use super::pin::{self, PinReason};
 use super::prepared::{self, Id, Key, Prepared};
 use super::statements::{self, Statement};
 use super::{Passing, Session};
@@ -18,7 +18,7 @@ use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::message;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, body};
-use crate::sql::{Effect, Effects, scan};
+use crate::sql::{Effect, Effects};
 
 /// What a server takes the client's names on for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Session {
         text: &[u8],
         server: Option<&mut Prepared>,
     ) -> Verdict {
-        let effects = scan(text, self.quoting);
+        let effects = self.effects_of(text);
         self.leaves(effects);
         // Not shared yet (docs/adr/0009): what others have prepared must not be there for texts that nobody reads.
         self.pin_for(PinReason::PreparedStatement);
@@ -156,8 +156,7 @@ impl Session {
         server: Option<&mut Prepared>,
         ahead: Ahead,
     ) -> Option<Verdict> {
-        let changes = [Effect::Settings, Effect::Procedural, Effect::Unreadable];
-        let changes_settings = changes.into_iter().any(|effect| effects.contains(effect));
+        let changes_settings = !effects.is_disjoint(pin::SETS);
         if effects.contains(Effect::Prepare) || (changes_settings && !self.statements.is_empty()) {
             return self.take_names_over(server, ahead);
         }
@@ -255,12 +254,9 @@ impl Session {
         });
     }
 
-    /// What may mean a temporary table is nobody else's.
+    /// What may mean a temporary table, or was made under settings that nobody knows, is nobody else's.
     fn key_of_settings(&self) -> u64 {
-        let temporary = self.pin == Some(PinReason::Statement(Effect::Temporary))
-            || self.is_pinned_for_more
-            || self.effects.contains(Effect::Temporary);
-        if temporary { self.settings ^ self.nonce } else { self.settings }
+        if self.pin.is_of_its_own_meaning() { self.settings ^ self.nonce } else { self.settings }
     }
 
     /// A name that the client has not given to anything goes to the server as it is, which knows none like it.

@@ -1,8 +1,32 @@
-//! Why a session keeps its server beyond the transaction.
+//! Why a session keeps its server beyond the transaction, and what a server can be asked about before it does not.
 
 use std::fmt;
 
-use crate::sql::Effect;
+use super::Session;
+use crate::sql::{Effect, Effects};
+
+/// What a server tells when it is asked. Everything else stays until the session ends or discards it.
+const TOLD: Effects = Effects::of(&[
+    Effect::Role,
+    Effect::Settings,
+    Effect::Temporary,
+    Effect::AdvisoryLock,
+    Effect::HeldCursor,
+    Effect::Prepare,
+    Effect::Reset,
+    Effect::Release,
+]);
+
+/// What leaves uncertain which settings a server has until it is asked.
+pub(super) const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect::Unreadable]);
+
+/// What leaves uncertain what a name means there, or a literal.
+const MEANS: Effects =
+    Effects::of(&[Effect::Settings, Effect::Role, Effect::Temporary, Effect::Procedural, Effect::Unreadable]);
+
+/// What is no reason to keep a server.
+const NO_REASON: Effects =
+    Effects::of(&[Effect::Code, Effect::Public, Effect::Deallocate, Effect::Reset, Effect::Release]);
 
 /// Why a session keeps its server; the words are those of the metric's label and of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,8 +37,7 @@ pub enum PinReason {
     StartupSettings,
     /// The database has functions or views that may leave state where no text shows it.
     DatabaseCode,
-    /// Prepared statements of the protocol that only a server of the session's own can keep: too large, too many, or with a
-    /// literal like 'now' that means the time when it was parsed.
+    /// Prepared statements of the protocol that have names.
     PreparedStatement,
     /// The text of a statement.
     Statement(Effect),
@@ -26,9 +49,7 @@ impl PinReason {
         [Self::SessionMode, Self::StartupSettings, Self::DatabaseCode, Self::PreparedStatement].into_iter().chain(
             Effect::ALL
                 .into_iter()
-                .filter(|effect| {
-                    ![Effect::Code, Effect::SequenceRead, Effect::Public, Effect::Deallocate].contains(effect)
-                })
+                .filter(|effect| !NO_REASON.contains(*effect) && *effect != Effect::SequenceRead)
                 .map(Self::Statement),
         )
     }
@@ -42,6 +63,7 @@ impl PinReason {
             Self::PreparedStatement => "prepared_statement",
             Self::Statement(effect) => match effect {
                 Effect::Settings => "settings",
+                Effect::Placeholder => "extension_setting",
                 Effect::Role => "role",
                 Effect::Listen => "listen",
                 Effect::Temporary => "temporary_table",
@@ -59,8 +81,115 @@ impl PinReason {
                 Effect::Deallocate => "deallocate",
                 // Nor is this: it is only counted.
                 Effect::Public => "public",
+                // Nor are these: they leave nothing new.
+                Effect::Reset => "reset",
+                Effect::Release => "release",
             },
         }
+    }
+}
+
+/// Whether a session keeps its server, and for all of what.
+#[derive(Debug, Default)]
+pub(super) struct Pin {
+    /// The first reason, which is the one that is told.
+    reason: Option<PinReason>,
+    /// What statements may have left on the server since.
+    left: Effects,
+    /// There is a reason that no statement can end.
+    otherwise: bool,
+}
+
+impl Pin {
+    /// What was to be left behind never came about: no server was had for it.
+    pub(super) fn never_was(&mut self) {
+        if let Some(PinReason::Statement(_) | PinReason::PreparedStatement | PinReason::DatabaseCode) = self.reason {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether a statement that is prepared now may mean something else than in another session with the same settings.
+    pub(super) fn is_of_its_own_meaning(&self) -> bool {
+        self.otherwise || !self.left.is_disjoint(MEANS)
+    }
+
+    /// Whether there is a pin that DISCARD ALL ends. The server that was kept is closed then, with all that it does not throw
+    /// away (a seed, settings of extensions).
+    pub(super) fn is_discarded(&self) -> bool {
+        use PinReason::{DatabaseCode, SessionMode, StartupSettings};
+        self.reason.is_some_and(|reason| !matches!(reason, SessionMode | StartupSettings | DatabaseCode))
+    }
+
+    /// A statement may leave this behind.
+    pub(super) fn leaves(&mut self, mut effects: Effects) {
+        // These are looked after elsewhere: they are not left in the session.
+        effects.remove(Effect::Code);
+        effects.remove(Effect::Deallocate);
+        // What only takes away is of interest where there is something.
+        self.left.extend(effects);
+        self.reason = self.reason.or_else(|| first_reason(effects));
+        if self.reason.is_none() {
+            self.left = Effects::NONE;
+        }
+    }
+}
+
+/// The most telling one names the pin.
+fn first_reason(effects: Effects) -> Option<PinReason> {
+    effects.iter().find(|effect| !NO_REASON.contains(*effect)).map(PinReason::Statement)
+}
+
+impl Session {
+    /// Why the session keeps its server, once it does.
+    #[inline]
+    pub fn pin(&self) -> Option<PinReason> {
+        self.pin.reason
+    }
+
+    /// Keeps the server until the client ends. The first reason is the one that is told.
+    pub fn pin_for(&mut self, reason: PinReason) {
+        self.pin.reason.get_or_insert(reason);
+        match reason {
+            PinReason::Statement(effect) => self.pin.left.insert(effect),
+            _ => self.pin.otherwise = true,
+        }
+    }
+
+    /// Whether only a server that was opened with the session's own startup parameters will do: where settings may go back
+    /// to what they were at the start, and for whatever stays until the session ends.
+    pub fn needs_own_server(&self) -> bool {
+        self.pin.otherwise
+            || (self.pin.reason.is_some() && !self.pin.left.is_within(TOLD))
+            || self.pin.left.contains(Effect::Reset)
+    }
+
+    /// Whether a server could tell everything that the session may have left on it.
+    pub fn can_be_asked(&self) -> bool {
+        let of_statements = self.pin.reason.is_some() && !self.pin.otherwise && self.lasting_effects.is_empty();
+        of_statements && self.pin.left.is_within(TOLD) && !self.doubtful
+    }
+
+    /// Whether it may have changed settings since it keeps its server.
+    pub fn may_have_set(&self) -> bool {
+        self.pin.left.contains(Effect::Settings)
+    }
+
+    /// Whether the transaction that has just ended may have changed what there is to be told.
+    pub fn is_to_be_asked(&self) -> bool {
+        self.can_be_asked() && !self.effects.is_disjoint(TOLD)
+    }
+
+    /// The server has told what there is of the session on it, and it has been asked nothing since that is not known here.
+    /// Whether the session need not keep it any longer.
+    pub fn keeps_only(&mut self, left: Effects) -> bool {
+        if !self.can_be_asked() {
+            return false;
+        }
+        let asked_since = self.effects;
+        self.pin = Pin::default();
+        self.pin.leaves(left);
+        self.pin.leaves(asked_since);
+        self.pin.reason.is_none()
     }
 }
 

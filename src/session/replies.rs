@@ -114,10 +114,7 @@ impl Session {
                 }
             }
         }
-        if let Some(PinReason::Statement(_) | PinReason::PreparedStatement | PinReason::DatabaseCode) = self.pin {
-            // What was to be kept never came about.
-            self.pin = None;
-        }
+        self.pin.never_was();
         self.acting.failed();
         self.status = TxStatus::Idle;
         self.discarding |= in_batch;
@@ -221,8 +218,10 @@ impl Session {
                 self.statements.forget();
             }
         } else if tag.starts_with(b"DEALLOCATE\0") {
-            // Which one it was cannot be told: the server knows.
-            self.pin_for(PinReason::PreparedStatement);
+            // Which one it was cannot be told: the server knows. Where the protocol has given no name, SQL had.
+            if !self.statements.is_empty() || self.statements.are_changing() {
+                self.pin_for(PinReason::PreparedStatement);
+            }
         }
     }
 

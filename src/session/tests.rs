@@ -3,7 +3,8 @@
 use super::*;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, Frontend, message};
-use crate::sql::Effect;
+use crate::sql::setting::Assignment;
+use crate::sql::{Effect, Effects};
 
 fn frame(tag: Frontend, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -293,40 +294,244 @@ fn without_a_server_every_question_still_gets_its_end() {
     assert_eq!(session.on_client(&query("select 1"), None), Verdict::Forward);
 }
 
-/// Whether, after these transactions, temporary objects are all that a session may have left behind.
-fn leaves_only_temporary_ones(transactions: &[&[Vec<u8>]]) -> bool {
+/// What a session with a fresh server does with a frame.
+fn asks(session: &mut Session, frame: &[u8]) -> Verdict {
+    let verdict = session.on_client(frame, Some(&mut Prepared::default()));
+    session.put_splice(&mut Vec::new());
+    verdict
+}
+
+/// A session after these transactions, at the end of the last one.
+fn session_after(transactions: &[&[Vec<u8>]]) -> Session {
     let mut session = session();
     for (at, frames) in transactions.iter().enumerate() {
         if at > 0 {
             session.transaction_ended();
         }
         for frame in *frames {
-            session.on_client(frame, None);
+            asks(&mut session, frame);
+            if frame[0] == Frontend::QUERY.0 {
+                answer(&mut session, &[Backend::READY_FOR_QUERY]);
+            }
         }
     }
-    session.has_only(Effect::Temporary)
+    session
 }
 
 #[test]
-fn a_session_that_left_anything_else_once_is_never_said_to_leave_only_temporary_objects() {
+fn what_a_server_cannot_tell_is_never_asked_of_it_once_it_may_be_there() {
     let make = [query("create temp table a (x int)")];
-    let drop_all = [query("create temp table b (x int); drop table a, b")];
-    assert!(leaves_only_temporary_ones(&[&[make.clone(), drop_all.clone()].concat()]));
-    assert!(leaves_only_temporary_ones(&[&make, &drop_all]));
-    let others = [
-        query("listen channel"),
+    let gone = [query("drop table a")];
+    for told in [
+        query("drop table b"),
         query("set work_mem to '77kB'"),
+        query("select set_config('work_mem', '77kB', false)"),
+        query("set role a"),
         query("select pg_advisory_lock(77)"),
         query("prepare item as select 1"),
-        query("create temp table c (x int); select pg_advisory_lock(77)"),
-        parse("s1", "select 'now'::timestamptz"),
-        frame(Frontend::FUNCTION_CALL, b""),
-    ];
-    for other in others {
-        let text = String::from_utf8_lossy(&other).into_owned();
-        let other = [other];
-        let together = [make.clone(), other.clone(), drop_all.clone()].concat();
-        assert!(!leaves_only_temporary_ones(&[&together]), "in one transaction: {text}");
-        assert!(!leaves_only_temporary_ones(&[&make, &other, &drop_all]), "in a transaction between: {text}");
+        query("declare c cursor with hold for select 1"),
+        parse("", "reset all"),
+    ] {
+        let text = String::from_utf8_lossy(&told).into_owned();
+        assert!(session_after(&[&make, &[told], &gone]).is_to_be_asked(), "{text}");
     }
+    for untold in [
+        query("listen channel"),
+        query("select nextval('a')"),
+        query("set my.own to 1"),
+        query("set seed to 0.5"),
+        query("select set_config('my.own', 'x', false)"),
+        parse("", "select set_config($1, $2, false)"),
+        query("load 'x'"),
+        query("do 'begin end'"),
+        query("select U&\"a\"()"),
+        parse("s1", "select 1"),
+        frame(Frontend::FUNCTION_CALL, b""),
+    ] {
+        let text = String::from_utf8_lossy(&untold).into_owned();
+        let together = [make.to_vec(), vec![untold.clone()], gone.to_vec()].concat();
+        assert!(!session_after(&[&together]).can_be_asked(), "in one transaction: {text}");
+        assert!(!session_after(&[&make, &[untold], &gone]).can_be_asked(), "in a transaction between: {text}");
+    }
+}
+
+#[test]
+fn a_server_is_asked_at_the_end_of_those_transactions_only_that_may_have_changed_something() {
+    let make = [query("create temp table a (x int)")];
+    assert!(session_after(&[&make]).is_to_be_asked());
+    assert!(!session_after(&[&make, &[query("select * from a")]]).is_to_be_asked());
+    assert!(!session_after(&[&[query("drop table a")]]).is_to_be_asked(), "nothing was left before");
+}
+
+#[test]
+fn what_is_asked_while_the_server_tells_counts() {
+    let mut session = session_after(&[&[query("create temp table a (x int)")], &[query("drop table a")]]);
+    session.transaction_ended();
+    asks(&mut session, &query("select 1"));
+    assert!(session.keeps_only(Effects::NONE), "a plain statement leaves nothing");
+    asks(&mut session, &query("create temp table a (x int)"));
+    session.transaction_ended();
+    asks(&mut session, &query("select pg_advisory_lock(1)"));
+    assert!(!session.keeps_only(Effects::NONE));
+    assert_eq!(session.pin(), Some(PinReason::Statement(Effect::AdvisoryLock)));
+    asks(&mut session, &query("listen a"));
+    assert!(!session.keeps_only(Effects::NONE), "this cannot be told");
+}
+
+#[test]
+fn an_unnamed_statement_leaves_something_whenever_it_is_bound() {
+    let mut session = session_after(&[&[parse("", "create temp table a (x int)"), bare(Frontend::SYNC)]]);
+    answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
+    session.transaction_ended();
+    assert!(session.keeps_only(Effects::NONE) && session.pin().is_none());
+    asks(&mut session, &bind("", ""));
+    assert_eq!(session.pin(), Some(PinReason::Statement(Effect::Temporary)));
+}
+
+#[test]
+fn only_a_reset_and_what_stays_need_a_server_of_the_sessions_own() {
+    for (text, own) in [
+        ("create temp table a (x int)", false),
+        ("set work_mem to '1MB'", false),
+        ("drop table a", false),
+        ("reset work_mem", true),
+        ("set work_mem to default", true),
+        ("set time zone local", true),
+        ("select set_config('work_mem', $1, false)", true),
+        ("discard all", true),
+        ("listen a", true),
+        ("set my.own to 1", true),
+    ] {
+        assert_eq!(session_after(&[&[parse("", text)]]).needs_own_server(), own, "{text}");
+    }
+}
+
+/// What the session says has changed when this text has worked.
+fn change(session: &mut Session, text: &str) -> Option<Change> {
+    let verdict = asks(session, &query(text));
+    answer(session, &[Backend::COMMAND_COMPLETE, Backend::READY_FOR_QUERY]);
+    let change = session.take_change();
+    if verdict == Verdict::ForwardWithWayHome {
+        assert!(!session.is_settled(), "the way home is to be answered");
+        while !session.is_settled() {
+            assert_eq!(session.on_server(Backend::READY_FOR_QUERY, b"I", &mut Prepared::default()), Reply::Swallow);
+        }
+    }
+    assert!(session.is_settled());
+    change
+}
+
+#[test]
+fn a_lone_statement_about_settings_tells_what_it_changes_and_pins_nothing() {
+    let mut session = session();
+    let mut tells = |text: &str| {
+        let told = change(&mut session, text);
+        assert_eq!(session.pin(), None, "{text}");
+        told
+    };
+    let made = |name: &str, value: &str| Change::Settings(vec![Assignment { name: name.into(), value: value.into() }]);
+    assert_eq!(tells("set work_mem to '77kB'"), Some(made("work_mem", "'77kB'")));
+    assert_eq!(tells("SET TIME ZONE 'UTC'"), Some(made("timezone", "'UTC'")));
+    assert_eq!(tells("reset work_mem"), Some(Change::Reset("work_mem".into())));
+    assert_eq!(tells("set work_mem to default"), Some(Change::Reset("work_mem".into())));
+    assert_eq!(tells("reset search_path"), Some(Change::Reset("search_path".into())));
+    assert_eq!(tells("RESET ALL;"), Some(Change::ResetAll));
+    assert_eq!(tells("discard all"), Some(Change::DiscardAll));
+    assert_eq!(tells("discard plans"), Some(Change::Nothing));
+    assert_eq!(tells("set role a"), Some(Change::Role("a".into())));
+    assert_eq!(tells("reset role"), Some(Change::ResetRole));
+    assert_eq!(tells("set search_path to a"), Some(Change::SearchPath("a".into())));
+}
+
+#[test]
+fn what_its_text_does_not_tell_for_certain_is_asked_of_the_server() {
+    for text in [
+        "set client_encoding to latin1",
+        "set standard_conforming_strings to off",
+        "set datestyle to german",
+        "set client_min_messages to debug1",
+        "set my.own to 1",
+        "set session_replication_role to replica",
+        "reset my.own",
+        "reset session authorization",
+        "set search_path to pg_temp",
+        "set work_mem to '77kB'; select 1",
+    ] {
+        let mut session = session();
+        assert_eq!(change(&mut session, text), None, "{text}");
+        assert!(session.pin().is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_session_that_began_with_settings_of_its_own_goes_back_on_a_server_of_its_own() {
+    let mut session = session();
+    session.begins_with_settings();
+    assert!(change(&mut session, "set work_mem to '77kB'").is_some());
+    for text in ["reset work_mem", "reset all", "discard all"] {
+        let mut session = super::Session::new(Quoting::Standard);
+        session.begins_with_settings();
+        assert_eq!(change(&mut session, text), None, "{text}");
+        assert!(session.needs_own_server(), "{text}");
+    }
+}
+
+#[test]
+fn discard_all_ends_a_pin_and_nothing_else_does_that_is_lone() {
+    for pin in ["listen a", "select nextval('a')", "set my.own to 1", "create temp table a (x int)"] {
+        let mut session = session_after(&[&[query(pin)]]);
+        session.transaction_ended();
+        assert_eq!(change(&mut session, "reset all"), None);
+        assert!(session.pin().is_some());
+        assert_eq!(change(&mut session, "discard all"), Some(Change::DiscardAll), "{pin}");
+        assert!(session.everything_was_discarded() && session.pin().is_none());
+    }
+    for reason in [PinReason::SessionMode, PinReason::DatabaseCode, PinReason::StartupSettings] {
+        let mut session = session();
+        session.pin_for(reason);
+        assert_eq!(change(&mut session, "discard all"), None);
+        assert!(!session.everything_was_discarded() && session.pin() == Some(reason));
+    }
+}
+
+#[test]
+fn behind_a_reset_comes_what_it_took_and_nothing_else() {
+    let ways = [&b"path"[..], b"name"].map(std::sync::Arc::from);
+    for (text, behind) in [
+        ("reset search_path", "path"),
+        ("reset application_name", "name"),
+        ("reset all", "pathname"),
+        ("discard all", "pathname"),
+    ] {
+        let mut session = session();
+        session.set_ways_home(ways.clone());
+        assert_eq!(asks(&mut session, &query(text)), Verdict::ForwardWithWayHome, "{text}");
+        let mut out = Vec::new();
+        session.way_home(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), behind, "{text}");
+    }
+}
+
+/// A session that has prepared this under the name s1, and what its server has.
+fn session_with_statement() -> (Session, Prepared) {
+    let (mut session, mut server) = (session(), Prepared::default());
+    session.on_client(&parse("s1", "select '2026-01-02'::timestamptz"), Some(&mut server));
+    session.on_client(&bare(Frontend::SYNC), Some(&mut server));
+    for tag in [Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY] {
+        session.on_server(tag, b"I", &mut server);
+    }
+    session.put_splice(&mut Vec::new());
+    assert!(session.is_settled() && server.has_own_names());
+    (session, server)
+}
+
+#[test]
+fn a_lone_discard_frees_the_names_and_the_session() {
+    let (mut session, mut server) = session_with_statement();
+    assert_eq!(session.on_client(&query("discard all"), Some(&mut server)), Verdict::ForwardWithWayHome);
+    session.on_server(Backend::COMMAND_COMPLETE, b"DISCARD ALL\0", &mut server);
+    session.on_server(Backend::READY_FOR_QUERY, b"I", &mut server);
+    assert!(session.everything_was_discarded() && session.pin().is_none() && !session.is_doubtful());
+    session.on_client(&bind("", "s1"), Some(&mut Prepared::default()));
+    assert_eq!(session.pin(), None, "PostgreSQL's own 26000");
 }

@@ -8,9 +8,11 @@ use std::fmt;
 pub enum Effect {
     /// SET, RESET, DISCARD, set_config().
     Settings,
+    /// A setting of an extension, which no catalog lists and no RESET forgets; or one whose name the text does not tell.
+    Placeholder,
     /// SET ROLE, SET SESSION AUTHORIZATION.
     Role,
-    /// LISTEN, UNLISTEN.
+    /// LISTEN.
     Listen,
     /// A temporary table, view, sequence or function that is not dropped at COMMIT.
     Temporary,
@@ -38,12 +40,17 @@ pub enum Effect {
     Code,
     /// Nothing: but something of the schema public is named by hand, which a search_path cannot lead elsewhere.
     Public,
+    /// Perhaps nothing new: but settings may go back to what the session began with.
+    Reset,
+    /// Nothing new: but something that was left behind may be gone now (DROP, CLOSE, DEALLOCATE, pg_advisory_unlock()).
+    Release,
 }
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Role,
+        Self::Placeholder,
         Self::Settings,
         Self::Listen,
         Self::Temporary,
@@ -59,12 +66,14 @@ impl Effect {
         Self::Unreadable,
         Self::Code,
         Self::Public,
+        Self::Reset,
+        Self::Release,
     ];
 }
 
 /// A set of [`Effect`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Effects(u16);
+pub struct Effects(u32);
 
 impl Effects {
     /// Nothing is left behind.
@@ -73,24 +82,51 @@ impl Effects {
     /// Adds one.
     #[inline]
     pub fn insert(&mut self, effect: Effect) {
-        self.0 |= 1 << effect as u8;
+        self.0 |= 1 << effect as u32;
     }
 
     /// Takes one out.
     pub fn remove(&mut self, effect: Effect) {
-        self.0 &= !(1 << effect as u8);
+        self.0 &= !(1 << effect as u32);
+    }
+
+    /// Takes everything else out.
+    pub fn keep(&mut self, effect: Effect) {
+        self.0 &= 1 << effect as u32;
     }
 
     /// Whether `effect` is in the set.
     #[inline]
     pub fn contains(self, effect: Effect) -> bool {
-        self.0 & (1 << effect as u8) != 0
+        self.0 & (1 << effect as u32) != 0
     }
 
     /// Whether nothing is left behind.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether all of it is in `other` too.
+    #[inline]
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether nothing of it is in `other`.
+    #[inline]
+    pub fn is_disjoint(self, other: Self) -> bool {
+        self.0 & other.0 == 0
+    }
+
+    /// These effects, and no others.
+    pub const fn of(effects: &[Effect]) -> Self {
+        let (mut set, mut at) = (0, 0);
+        while at < effects.len() {
+            set |= 1 << effects[at] as u32;
+            at += 1;
+        }
+        Self(set)
     }
 
     /// Adds all of `other`.

@@ -49,8 +49,12 @@ impl Leaving {
             Word::Plain => self.plain_word(),
             Word::Leaves(effect) => {
                 self.effects.insert(effect);
+                if effect == Effect::Settings {
+                    // A function that sets: what, and whether it is a RESET, may be in a parameter.
+                    self.effects.extend(Effects::of(&[Effect::Placeholder, Effect::Reset]));
+                }
                 let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
-                if defines && effect != Effect::Temporary {
+                if defines && !matches!(effect, Effect::Temporary | Effect::Release) {
                     self.effects.insert(Effect::Code);
                 }
                 self.settle();
@@ -99,9 +103,9 @@ impl Leaving {
     pub(super) fn mark(&mut self, byte: u8) {
         self.statement.previous = None;
         match self.statement.open {
-            Open::SetLocal | Open::Scope if byte == b'.' => {
+            Open::SetLocal | Open::SetSession | Open::Scope if byte == b'.' => {
                 // A setting of an extension stays known, if only as an empty one.
-                self.effects.insert(Effect::Settings);
+                self.effects.extend(Effects::of(&[Effect::Settings, Effect::Placeholder]));
                 self.statement.open = Open::Nothing;
             }
             Open::Scope => self.statement.open = Open::Nothing,
@@ -150,13 +154,17 @@ impl Leaving {
             match key {
                 Key::Set => self.statement.open = Open::Set,
                 Key::Prepare => self.statement.open = Open::Prepare,
-                Key::Deallocate => self.statement.open = Open::Deallocate,
+                Key::Deallocate => {
+                    self.effects.insert(Effect::Release);
+                    self.statement.open = Open::Deallocate;
+                }
                 Key::Execute => self.effects.insert(Effect::Prepare),
-                Key::Reset => self.effects.insert(Effect::Settings),
+                Key::Reset => self.effects.extend(Effects::of(&[Effect::Settings, Effect::Reset])),
                 Key::Discard => {
-                    self.effects.insert(Effect::Settings);
+                    self.effects.extend(Effects::of(&[Effect::Settings, Effect::Reset]));
                     self.statement.open = Open::Discard;
                 }
+                Key::Drop | Key::Release => self.effects.insert(Effect::Release),
                 Key::Listen => self.effects.insert(Effect::Listen),
                 Key::Load => self.effects.insert(Effect::Load),
                 Key::Do | Key::Call => self.effects.insert(Effect::Procedural),
@@ -169,6 +177,8 @@ impl Leaving {
                 let places = [Key::Create, Key::Replace, Key::Local, Key::Global, Key::Into];
                 statement.temporary |= previous.is_some_and(|previous| places.contains(&previous));
             }
+            // SET x TO DEFAULT, SET TIME ZONE LOCAL.
+            Key::Default | Key::Local if statement.first == Some(Key::Set) => self.effects.insert(Effect::Reset),
             Key::Hold if statement.first == Some(Key::Declare) => self.effects.insert(Effect::HeldCursor),
             Key::Commit => statement.on_commit = previous == Some(Key::On),
             Key::Drop => statement.on_commit_drop |= statement.on_commit && previous == Some(Key::Commit),

@@ -14,8 +14,10 @@
 //! - `tokens`: a whole text, token by token, where nothing may be doubtful.
 //! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
+//! - `carried`: which settings a text sets by their names, and which can go from server to server.
 //! - `quote`: writes names and literals.
 
+pub mod carried;
 pub mod effects;
 mod leaving;
 mod letters;

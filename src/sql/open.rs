@@ -16,7 +16,7 @@ pub(super) enum Open {
     SetSession,
     /// SET LOCAL: what is set ends with the transaction, except for what the next word may name.
     SetLocal,
-    /// SET LOCAL name, SET TRANSACTION, SET CONSTRAINTS: a dot makes it a setting of an extension.
+    /// SET name, SET LOCAL name, SET TRANSACTION, SET CONSTRAINTS: a dot makes it a setting of an extension.
     Scope,
     /// PREPARE: TRANSACTION or a name.
     Prepare,
@@ -43,7 +43,8 @@ impl Open {
             // Tables made while pg_temp comes first are temporary; the seed has no value to go back to.
             (Self::SetLocal, Key::SearchPath) => (Self::Scope, Some(Effect::Temporary)),
             (Self::SetLocal, Key::Seed) => (Self::Scope, Some(Effect::Random)),
-            (Self::Set | Self::SetSession, Key::Role | Key::Authorization) => (Self::Nothing, Some(Effect::Role)),
+            (Self::Set | Self::SetSession, Key::Seed) => (Self::Scope, Some(Effect::Random)),
+            (Self::Set | Self::SetSession, Key::Role | Key::Authorization) => (Self::Scope, Some(Effect::Role)),
             _ => return None,
         })
     }
@@ -53,7 +54,7 @@ impl Open {
     pub(super) fn settled(self) -> (Self, Option<Effect>) {
         match self {
             Self::Nothing | Self::Scope | Self::Discard => (Self::Nothing, None),
-            Self::Set | Self::SetSession => (Self::Nothing, Some(Effect::Settings)),
+            Self::Set | Self::SetSession => (Self::Scope, Some(Effect::Settings)),
             Self::Prepare | Self::PrepareTransaction | Self::Deallocate => (Self::Nothing, Some(Effect::Prepare)),
             Self::SetLocal => (Self::Scope, None),
         }

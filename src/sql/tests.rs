@@ -8,6 +8,12 @@ fn effects(text: &str) -> Vec<Effect> {
     scan(text.as_bytes(), Quoting::Standard).iter().collect()
 }
 
+/// Without what says how a thing is left behind, or that something else is not any more.
+fn left_behind(text: &str) -> Vec<Effect> {
+    let how = [Effect::Placeholder, Effect::Reset, Effect::Release];
+    effects(text).into_iter().filter(|effect| !how.contains(effect)).collect()
+}
+
 #[test]
 fn ordinary_statements_leave_nothing() {
     for text in [
@@ -59,7 +65,6 @@ fn what_outlives_the_transaction_is_found() {
         ("select SET_CONFIG('a', 'b', false)", Effect::Settings),
         ("select pg_catalog.\"set_config\"('a', 'b', false)", Effect::Settings),
         ("LISTEN x", Effect::Listen),
-        ("unlisten *", Effect::Listen),
         ("create temp table x (a int)", Effect::Temporary),
         ("create local temporary table x (a int)", Effect::Temporary),
         ("select 1 into temp x", Effect::Temporary),
@@ -110,14 +115,74 @@ fn what_outlives_the_transaction_is_found() {
         ("select $1; set x = 1", Effect::Settings),
         ("select '\\'; set x = 1", Effect::Settings),
     ] {
-        assert_eq!(effects(text), [effect], "{text}");
+        assert_eq!(left_behind(text), [effect], "{text}");
+    }
+}
+
+#[test]
+fn a_setting_that_no_catalog_lists_is_told_from_the_others() {
+    for text in [
+        "set our.own to 1",
+        "SET SESSION \"our\" . \"own\" = 1",
+        "set session.own to 1",
+        "set role.own to 1",
+        "set seed.own to 1",
+        "set search_path/* */.own to 1",
+        "SET LOCAL app.tenant = 'x'",
+        "select set_config('our.own', 'x', false)",
+        "select set_limit(0.5)",
+    ] {
+        assert!(effects(text).contains(&Effect::Placeholder), "{text}");
+    }
+    for text in [
+        "set work_mem to 1.5",
+        "set search_path to a, \"b.c\"",
+        "set time zone -7.5",
+        "set role a",
+        "set session characteristics as transaction read only",
+        "set a = 1; select b.c",
+    ] {
+        assert!(!effects(text).contains(&Effect::Placeholder), "{text}");
+    }
+}
+
+#[test]
+fn a_way_back_to_the_beginning_is_found() {
+    for text in [
+        "reset work_mem",
+        "RESET ALL",
+        "discard temp",
+        "set work_mem to default",
+        "set search_path = DEFAULT",
+        "set time zone local",
+        "set session authorization default",
+        "select set_config('work_mem', null, false)",
+    ] {
+        assert!(effects(text).contains(&Effect::Reset), "{text}");
+    }
+    for text in ["set work_mem to '1MB'", "create table t (a int default 1)", "set local work_mem to 1", "set role a"] {
+        assert!(!effects(text).contains(&Effect::Reset), "{text}");
+    }
+}
+
+#[test]
+fn what_may_take_something_away_is_found() {
+    for text in [
+        "drop table t",
+        "deallocate all",
+        "close c",
+        "unlisten *",
+        "select pg_advisory_unlock_all()",
+        "DROP VIEW IF EXISTS v",
+    ] {
+        assert!(effects(text).contains(&Effect::Release), "{text}");
     }
 }
 
 #[test]
 fn discard_resets_settings_and_frees_names() {
-    assert_eq!(effects("DISCARD ALL"), [Effect::Settings, Effect::Deallocate]);
-    assert_eq!(effects("DISCARD /* ALL */ PLANS"), [Effect::Settings]);
+    assert_eq!(effects("DISCARD ALL"), [Effect::Settings, Effect::Deallocate, Effect::Reset]);
+    assert_eq!(effects("DISCARD /* ALL */ PLANS"), [Effect::Settings, Effect::Reset]);
 }
 
 #[test]

@@ -56,6 +56,10 @@ pub(super) enum Key {
     SearchPath,
     /// seed: SET LOCAL of it outlives the transaction.
     Seed,
+    /// DEFAULT: behind SET it is a RESET.
+    Default,
+    /// CLOSE, UNLISTEN.
+    Release,
     /// public, perhaps with a name of that schema behind it.
     Public,
 }
@@ -91,6 +95,7 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
 /// What the names of families of such functions begin with.
 const FAMILIES: &[(&[u8], Effect)] = &[
     (b"pg_temp", Effect::Temporary),
+    (b"pg_advisory_unlock", Effect::Release),
     (b"crosstab", Effect::Procedural),
     (b"dblink_connect", Effect::Procedural),
     (b"pg_replication_origin_session", Effect::Procedural),
@@ -105,7 +110,7 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"reset", Key::Reset),
     (b"discard", Key::Discard),
     (b"listen", Key::Listen),
-    (b"unlisten", Key::Listen),
+    (b"unlisten", Key::Release),
     (b"prepare", Key::Prepare),
     (b"deallocate", Key::Deallocate),
     (b"execute", Key::Execute),
@@ -153,6 +158,8 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"schema", Key::SearchPath),
     (b"seed", Key::Seed),
     (b"public", Key::Public),
+    (b"default", Key::Default),
+    (b"close", Key::Release),
 ];
 
 /// For each first letter, the lengths (one bit each) at which a word of interest exists: rules most words out at once.

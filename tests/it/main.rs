@@ -28,6 +28,7 @@ mod pool;
 mod prepared;
 mod reload;
 mod routing;
+mod settings;
 mod shares;
 mod shutdown;
 mod storms;

@@ -63,6 +63,8 @@ async fn every_metric_of_the_list_is_there() {
     let room = Greenroom::start().servers(1).auth("trust").await;
     let client = room.client("catalog").await;
     client.run("create temp table t ()").await;
+    let pinned = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 1.0;
+    eventually("the session is pinned", pinned).await;
     drop(client);
     room.client("catalog").await.run("select 1").await;
     let metrics = room.metrics().await;

@@ -79,6 +79,52 @@ async fn a_session_with_named_statements_has_a_server_of_its_own() {
     }
 }
 
+/// The hour of a literal in a time zone, as a statement has it that was prepared there.
+const HOUR: &str = "select extract(hour from '2026-01-02 12:00'::timestamptz at time zone 'UTC')::int || $1";
+
+#[tokio::test]
+async fn a_literal_keeps_the_meaning_that_it_had_when_its_statement_was_prepared() {
+    for way in [
+        &["set time zone 'Asia/Tokyo'"][..],
+        &["begin", "set time zone 'Asia/Tokyo'", "commit"],
+        &["select set_config('timezone', 'Asia/Tokyo', false)"],
+    ] {
+        let room = Greenroom::start().auth("trust").servers(3).await;
+        let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+        client.run("set time zone 'Europe/Moscow'").await;
+        for client in [&mut client, &mut other] {
+            assert_eq!(tags(&client.ask(&[parse("s1", HOUR), sync()]).await), "1Z");
+        }
+        for sql in way {
+            client.run(sql).await;
+        }
+        client.ask(&[parse("s2", HOUR), sync()]).await;
+        for _ in 0..2 {
+            assert_eq!(rows(&client.ask(&run("s1", "")).await), ["9"], "{way:?}");
+            assert_eq!(rows(&client.ask(&run("s2", "")).await), ["3"], "{way:?}");
+            assert_eq!(rows(&other.ask(&run("s1", "")).await), ["12"], "{way:?}");
+        }
+        client.run("discard all").await;
+        assert_eq!(codes(&client.ask(&run("s1", "")).await), ["26000"]);
+        client.ask(&[parse("s1", HOUR), sync()]).await;
+        assert_eq!(rows(&client.ask(&run("s1", "")).await), ["12"], "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_discards_its_statements_is_free_and_its_server_is_nobody_elses() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    for _ in 0..3 {
+        client.ask(&[parse("one", "select $1 || ''"), sync()]).await;
+        assert_eq!(rows(&client.query("select name from pg_prepared_statements").await), ["one"]);
+        client.run("discard all").await;
+        assert_eq!(rows(&other.query("select count(*) from pg_prepared_statements").await), ["0"]);
+        assert_eq!(codes(&client.ask(&run("one", "gone")).await), ["26000"]);
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 0.0);
+}
+
 #[tokio::test]
 async fn a_statement_that_waits_in_vain_for_a_server_fails_and_the_next_does_not() {
     let timeout = Duration::from_millis(300);

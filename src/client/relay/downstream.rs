@@ -3,9 +3,11 @@
 use tokio::time::Instant;
 
 use super::lending::Lending;
+use super::poll::grow;
+use super::told::Heard;
 use super::{Ending, Flow, HeldBack, Relay};
 use crate::client::reply;
-use crate::net::{Buffer, LARGE_BYTES};
+use crate::net::{Buffer, Buffers, LARGE_BYTES};
 use crate::pool::CloseReason;
 use crate::protocol::frame::{HEADER_BYTES, Header, MAX_MESSAGE_BYTES};
 use crate::protocol::{Backend, body, message};
@@ -55,13 +57,33 @@ impl Relay<'_> {
                     self.shared.traps.look_at_error(&self.member.plugin, self.extensions.as_deref(), error);
                 }
             } else if tag == Backend::PARAMETER_STATUS {
-                note_how_texts_are_read(&mut self.session, &unread[HEADER_BYTES..len]);
+                let report = &unread[HEADER_BYTES..len];
+                note_how_texts_are_read(&mut self.session, report);
+                let is_shared = matches!(&self.lending, Lending::Leased(lease) if !lease.is_private());
+                let heard = match reply {
+                    Reply::Forward => self.told.hears(report, &self.dress, is_shared),
+                    _ => Heard::AsItIs,
+                };
+                if heard != Heard::AsItIs {
+                    down.discard(len);
+                    if let Heard::Instead(frame) = heard {
+                        put(down, &frame, &self.shared.buffers);
+                    }
+                    continue;
+                }
             }
             self.down_left = header.total - len;
             self.down_forwards = reply != Reply::Swallow;
             match reply {
                 Reply::Forward => down.pass(len),
-                Reply::Swallow => down.discard(len),
+                Reply::Swallow => {
+                    down.discard(len);
+                    if tag == Backend::READY_FOR_QUERY && self.session.is_settled() {
+                        // It was the way home, behind what the client has asked.
+                        let is_last = down.unread().is_empty();
+                        self.on_ready(is_last)?;
+                    }
+                }
                 Reply::Reworded => {
                     let (mut error, body) = (Vec::new(), self.session.take_reworded());
                     message::frame(&mut error, tag.0, |out| out.extend_from_slice(&body));
@@ -108,6 +130,15 @@ impl Relay<'_> {
             true => Flow::Break(Ending::Silent),
             false => Flow::Break(Ending::Told(reply::server_lost())),
         }
+    }
+}
+
+/// Puts a frame of ours between what goes out and what has not been looked at.
+fn put(down: &mut Buffer, frame: &[u8], buffers: &Buffers) {
+    if !down.put(frame) {
+        grow(down, buffers);
+        // Where the largest one is full to the last byte, the client goes without.
+        down.put(frame);
     }
 }
 

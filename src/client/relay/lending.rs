@@ -1,6 +1,7 @@
 //! The lease of one client: asking for it, dressing it, keeping it, giving it back.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
@@ -12,10 +13,9 @@ use crate::metrics::ClientState;
 use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
-use crate::server::{Code, Dress, QueryError, Role, Sequences};
+use crate::server::{Code, Dress, QueryError, Remains, Role, Sequences};
 use crate::session::PinReason;
 use crate::sql::Effect;
-use crate::sql::statement::Statement;
 
 /// What a wait for a server brings.
 pub(super) type Lent = Result<Brought, LendError>;
@@ -26,8 +26,8 @@ pub(super) enum Brought {
     Fresh(Lease),
     /// The session's own comes back.
     Own(Lease),
-    /// The session's own, and there is nothing of the session left on it.
-    Clean(Lease),
+    /// The session's own, which has told what there is of the session on it.
+    Asked(Lease, Remains),
 }
 
 /// Why it brings none.
@@ -56,6 +56,8 @@ pub(super) enum Lending {
 
 /// A wait for a server, which a cancel can end.
 pub(super) struct Waiting {
+    /// It is for the one that the session has already.
+    pub(super) own: bool,
     pub(super) lent: Pin<Box<dyn Future<Output = Lent> + Send>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -68,7 +70,7 @@ impl Relay<'_> {
             self.session.pin_for(PinReason::DatabaseCode);
         }
         self.facts = self.member.pool.facts.snapshot();
-        if self.session.pin().is_none()
+        if !self.needs_own_server()
             && code == Code::Harmless
             && let Some(lease) = self.member.try_acquire()
         {
@@ -77,18 +79,24 @@ impl Relay<'_> {
         }
         self.state.set(ClientState::Waiting);
         self.key.place.waits();
-        let lent: Pin<Box<dyn Future<Output = Lent> + Send>> = match self.session.pin() {
-            Some(_) => Box::pin(private(self.member.clone(), self.dress.clone())),
-            None => Box::pin(shared(self.member.clone(), self.dress.clone())),
+        let lent: Pin<Box<dyn Future<Output = Lent> + Send>> = match self.needs_own_server() {
+            true => Box::pin(private(self.member.clone(), self.dress.clone())),
+            false => Box::pin(shared(self.member.clone(), self.dress.clone())),
         };
-        self.wait(lent);
+        self.wait(lent, false);
         Flow::Continue(())
     }
 
-    fn wait(&mut self, lent: Pin<Box<dyn Future<Output = Lent> + Send>>) {
+    /// Whether only a server with the session's own startup parameters will do.
+    fn needs_own_server(&self) -> bool {
+        self.session.needs_own_server() || (self.session.pin().is_some() && self.dress.began_with_settings())
+    }
+
+    /// Waits for a server: for the session's `own`, which is being asked, or for one to begin with.
+    pub(super) fn wait(&mut self, lent: Pin<Box<dyn Future<Output = Lent> + Send>>, own: bool) {
         let place = std::sync::Arc::clone(&self.key.place);
         let cancelled = Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await });
-        self.lending = Lending::Waiting(Box::new(Waiting { lent, cancelled }));
+        self.lending = Lending::Waiting(Box::new(Waiting { own, lent, cancelled }));
     }
 
     /// The wait is over.
@@ -109,14 +117,7 @@ impl Relay<'_> {
                 self.lend(lease);
             }
             Ok(Brought::Own(lease)) => self.keep(lease),
-            Ok(Brought::Clean(lease)) => {
-                self.keep(lease);
-                if self.session.unpin() {
-                    self.pinned = None;
-                    tracing::debug!(plugin = &*self.metrics.name, "the session's server is clean again");
-                    self.end_lease(false);
-                }
-            }
+            Ok(Brought::Asked(lease, remains)) => self.on_told(lease, remains),
             Err(LendError::Acquire(error)) => {
                 let error = reply::not_lent(&error, Severity::Error);
                 let (code, text) = error.summary();
@@ -139,11 +140,13 @@ impl Relay<'_> {
         if !lease.is_private() && !lease.server().dress.is_in_role_of(&self.dress) {
             let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
             self.key.place.waits();
-            return self.wait(Box::pin(async { in_role.await? }));
+            return self.wait(Box::pin(async { in_role.await? }), false);
         }
         if lease.is_private() {
-            // The database turned out to have code of its own while the session waited.
-            self.session.pin_for(PinReason::DatabaseCode);
+            if self.member.pool.facts.code() == Code::Stateful || self.session.pin().is_none() {
+                // The database turned out to have code of its own while the session waited.
+                self.session.pin_for(PinReason::DatabaseCode);
+            }
             self.has_own_sequences = true;
         } else {
             self.note_sequence_reads();
@@ -152,7 +155,9 @@ impl Relay<'_> {
             let behind = self.ahead.len();
             let prelude = &mut self.ahead;
             self.has_own_sequences = server.sequences.are_own(self.key.pid);
-            if !self.has_own_sequences && self.member.pool.facts.are_sequences_read() {
+            // Who keeps the server may come to ask much later.
+            let may_ask = self.member.pool.facts.are_sequences_read() || self.session.pin().is_some();
+            if !self.has_own_sequences && may_ask {
                 message::query(prelude, "DISCARD SEQUENCES");
                 cycles += 1;
                 self.has_own_sequences = true;
@@ -162,6 +167,7 @@ impl Relay<'_> {
                 false => Sequences::Mixed,
             };
             cycles += server.dress.change_to(&self.dress, prelude);
+            server.is_altered |= self.dress.has_more();
             if cycles > 0 {
                 self.session.expect_prelude(cycles);
                 prelude.rotate_left(behind);
@@ -200,8 +206,15 @@ impl Relay<'_> {
         Flow::Continue(())
     }
 
-    /// The first pin of a session is logged and counted.
+    /// A session keeps its server from now on, unless that is still to be asked.
     pub(super) fn note_pin(&mut self) {
+        if !self.session.can_be_asked() {
+            self.note_kept();
+        }
+    }
+
+    /// The first pin of a session is logged and counted.
+    pub(super) fn note_kept(&mut self) {
         if self.pinned.is_none()
             && let Some(reason) = self.session.pin()
         {
@@ -220,30 +233,33 @@ impl Relay<'_> {
     pub(super) fn on_ready(&mut self, is_last: bool) -> Flow {
         self.turn_passes();
         self.note_changed_code();
-        self.note_setting();
+        self.note_change();
         if !self.session.is_settled() {
             // More was sent behind it: the next transaction has begun already.
             self.times.transaction.get_or_insert(self.times.clients_turn);
             return Flow::Continue(());
         }
-        self.dress_again();
         if self.status != TxStatus::Idle {
+            self.dress_again();
             return Flow::Continue(());
         }
         if self.session.pin().is_none() {
             self.end_lease(!is_last);
+            return Flow::Continue(());
+        }
+        let asks = is_last && self.session.is_to_be_asked();
+        self.session.transaction_ended();
+        if asks {
+            self.ask_what_is_left();
         } else {
-            let has_temporary_ones = self.session.has_only(Effect::Temporary);
-            self.session.transaction_ended();
-            if has_temporary_ones && is_last {
-                self.look_for_temporary_ones();
-            }
+            self.note_kept();
+            self.dress_again();
         }
         Flow::Continue(())
     }
 
     /// The server goes back, unless something is not as it should be.
-    fn end_lease(&mut self, more_came: bool) {
+    pub(super) fn end_lease(&mut self, more_came: bool) {
         let in_a_frame = self.up_left > 0 && self.up_forwards;
         let doubtful = self.session.is_doubtful() || more_came || self.has_bytes_for_server() || in_a_frame;
         // Code that appeared while the server was lent may have been called without a word of it in any text.
@@ -255,26 +271,10 @@ impl Relay<'_> {
         if let Lending::Leased(mut lease) = std::mem::replace(&mut self.lending, Lending::Free) {
             match (doubtful, same_code) {
                 (true, _) => lease.close(CloseReason::Doubtful),
-                // It knows names that the session has given.
-                _ if lease.server().prepared.has_own_names() => lease.close(CloseReason::Pinned),
                 (_, false) => lease.close(CloseReason::CodeChanged),
+                _ if lease.is_altered() => drop(tokio::spawn(cleaned(lease, self.member.create_timeout()))),
                 _ => lease.release(),
             }
-        }
-    }
-
-    /// A transaction that made temporary objects on a shared server has ended: if it has dropped them itself, as the
-    /// catalog's migrations do, the session need not keep the server.
-    fn look_for_temporary_ones(&mut self) {
-        match std::mem::replace(&mut self.lending, Lending::Free) {
-            Lending::Leased(lease) if !lease.is_private() => {
-                // A cancel of the client's must not hit a question of ours.
-                self.key.place.rests();
-                self.session.unnamed_left_server();
-                let looked = timeout(self.member.create_timeout(), without_temporary_ones(lease));
-                self.wait(Box::pin(async { looked.await? }));
-            }
-            other => self.lending = other,
         }
     }
 
@@ -283,43 +283,6 @@ impl Relay<'_> {
         let effects = self.session.effects();
         if [Effect::Code, Effect::Procedural, Effect::Unreadable].into_iter().any(|effect| effects.contains(effect)) {
             self.member.pool.facts.forget();
-        }
-    }
-
-    /// What the client has set with a statement of its own goes with its session from server to server.
-    fn note_setting(&mut self) {
-        match self.session.take_setting() {
-            Some(Statement::SetSearchPath(path)) => self.dress.set_search_path(&path),
-            Some(Statement::SetRole(role)) => self.dress.role = Some(Role::set_now(&role)),
-            Some(Statement::ResetRole) => self.dress.role = None,
-            _ => return,
-        }
-        self.session.set_settings(self.dress.fingerprint());
-        // The server has done it already.
-        if let Lending::Leased(lease) = &mut self.lending {
-            lease.server().dress.clone_from(&self.dress);
-        }
-    }
-
-    /// A session that changed settings on a server it had borrowed may have RESET the search_path: it has its own back
-    /// before anything else is read from the client.
-    fn dress_again(&mut self) {
-        let changed = [Effect::Settings, Effect::Procedural, Effect::Unreadable];
-        let effects = self.session.take_cycle_effects();
-        let may_have = self.dress.search_path.is_some() && changed.into_iter().any(|effect| effects.contains(effect));
-        if !may_have || self.status == TxStatus::Failed {
-            return;
-        }
-        match std::mem::replace(&mut self.lending, Lending::Free) {
-            Lending::Leased(lease) if !lease.is_private() => {
-                // A cancel of the client's must not hit a question of ours.
-                self.key.place.rests();
-                self.session.unnamed_left_server();
-                let limit = self.member.create_timeout();
-                let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));
-                self.wait(Box::pin(async { dressed.await? }));
-            }
-            other => self.lending = other,
         }
     }
 
@@ -335,8 +298,15 @@ impl Relay<'_> {
 
     pub(super) fn close_lease(&mut self, reason: CloseReason) {
         self.key.place.rests();
-        if let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) {
-            lease.close(reason);
+        match std::mem::replace(&mut self.lending, Lending::Free) {
+            Lending::Leased(lease) => lease.close(reason),
+            // It is in the middle of an answer to a question of ours, which soon ends by its time limit.
+            Lending::Waiting(waiting) if waiting.own => drop(tokio::spawn(async move {
+                if let Ok(Brought::Own(lease) | Brought::Asked(lease, _)) = waiting.lent.await {
+                    lease.close(reason);
+                }
+            })),
+            _ => {}
         }
         self.forget_bytes_for_server();
         self.session.lease_ended();
@@ -373,8 +343,7 @@ async fn shared(member: Member, dress: Dress) -> Lent {
 
 /// A server of the session's own.
 async fn private(member: Member, dress: Dress) -> Lent {
-    let mut startup = vec![("application_name".to_owned(), dress.application_name.to_string())];
-    startup.extend(dress.home_path().map(|path| ("search_path".to_owned(), path.to_owned())));
+    let startup = dress.own_startup();
     let settings = dress.own_settings_sql();
     let kind = Kind::Private { startup, dress };
     let (mut lease, _) = member.acquire(kind).await.map_err(LendError::Acquire)?;
@@ -401,30 +370,10 @@ async fn in_role(mut lease: Lease, dress: Dress) -> Lent {
     }
 }
 
-/// Gives the session its own search_path back if a RESET took it away.
-async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
-    let asked = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('application_name')";
-    let (rows, _) = lease.server().query_anywhere(asked).await?;
-    let mut now = rows.into_iter().flatten();
-    let (path, name) = (now.next().flatten(), now.next().flatten());
-    if path.as_deref() == Some(Dress::NOWHERE) {
-        lease.server().query_anywhere(&dress.home_path_sql()).await?;
-    }
-    if name.as_deref() == Some(Dress::OWN_NAME) {
-        lease.server().query_anywhere(&dress.application_name_sql()).await?;
-    }
-    Ok(Brought::Own(lease))
-}
-
-/// Asks whether anything is in the server's temporary schema: whatever is in a schema depends on it.
-async fn without_temporary_ones(mut lease: Lease) -> Lent {
-    let asked = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                 WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-                 AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())";
-    match lease.server().query(asked).await {
-        Ok(rows) if rows == [[Some("t".to_owned())]] => Ok(Brought::Clean(lease)),
-        // In doubt the session keeps it.
-        Ok(_) | Err(QueryError::Refused { .. }) => Ok(Brought::Own(lease)),
-        Err(error) => Err(error.into()),
+/// What the session has changed on its server is put right before anybody else has it; failing that, it is closed.
+async fn cleaned(mut lease: Lease, limit: Duration) {
+    match timeout(limit, lease.server().reset_settings()).await {
+        Ok(Ok(())) => lease.release(),
+        _ => lease.close(CloseReason::Doubtful),
     }
 }

@@ -10,6 +10,8 @@
 //! - `errand`: what greenroom does itself for a client.
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
+//! - `remains`: what a session has left on its server.
+//! - `told`: what the client has heard of its settings.
 //! - `notice`: what is told to others: migrations, and what is expected of public.
 
 mod downstream;
@@ -18,6 +20,8 @@ mod lending;
 mod limits;
 mod notice;
 mod poll;
+mod remains;
+mod told;
 mod upstream;
 
 use std::ops::ControlFlow;
@@ -44,6 +48,7 @@ use errand::Errand;
 use lending::Lending;
 use limits::Timer;
 use poll::Event;
+use told::Told;
 
 /// How a client's time ends.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub(super) struct Relay<'a> {
     key: CancelKey,
     /// What a server wears for this session.
     dress: Dress,
+    /// What the client believes of it.
+    told: Told,
     session: Session,
     /// Where the plugin's extensions are, if it has a schema and they have one.
     extensions: Option<Arc<str>>,
@@ -172,6 +179,7 @@ impl<'a> Relay<'a> {
             client: client.stream,
             member: client.member,
             key: client.key,
+            told: Told::greeted(&client.dress),
             dress: client.dress,
             session: client.session,
             extensions: client.extensions,
@@ -209,6 +217,7 @@ impl<'a> Relay<'a> {
         };
         relay.state.set(ClientState::Idle);
         relay.session.set_settings(relay.dress.fingerprint());
+        relay.session.set_ways_home(relay.dress.ways_home());
         if relay.member.mode() == PoolMode::Session {
             relay.session.pin_for(PinReason::SessionMode);
         }

@@ -231,7 +231,7 @@ fn poll_read(
     polled.map_ok(|()| bytes)
 }
 
-fn grow(buffer: &mut Buffer, buffers: &Buffers) {
+pub(super) fn grow(buffer: &mut Buffer, buffers: &Buffers) {
     if !buffer.is_large() {
         let mut larger = buffers.take(true);
         buffer.move_into(&mut larger);

@@ -137,6 +137,13 @@ impl Relay<'_> {
                 up.discard(skip);
                 up.pass(len - skip);
             }
+            Verdict::ForwardWithWayHome => {
+                self.ahead.extend_from_slice(up.outgoing());
+                up.discard_outgoing();
+                self.ahead.extend_from_slice(&up.unread()[..len]);
+                up.discard(len);
+                self.session.way_home(&mut self.ahead);
+            }
             Verdict::Database => return self.obey_database(len),
             Verdict::OnlySimpleQuery => {
                 up.discard(len);

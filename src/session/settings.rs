@@ -1,0 +1,134 @@
+//! Lone statements about settings, whose effect is known from their text: it goes with the session from server to server.
+
+use std::sync::Arc;
+
+use super::frames::Verdict;
+use super::{Asked, Pin, Session};
+use crate::sql::setting::{Assignment, Discard, Setting};
+use crate::sql::statement::Statement;
+use crate::sql::{Effect, Effects, carried};
+
+/// What the client has changed with a statement of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The search_path, to what was written.
+    SearchPath(String),
+    /// The role, to what was written.
+    Role(String),
+    /// The role is the one again that the session began with.
+    ResetRole,
+    /// Other settings, to what was written.
+    Settings(Vec<Assignment>),
+    /// One of these is again what it was when the session began.
+    Reset(String),
+    /// Every setting is, but for the role.
+    ResetAll,
+    /// The session is as it was when it began.
+    DiscardAll,
+    /// Nothing that is carried.
+    Nothing,
+}
+
+impl Change {
+    /// What a whole text changes, if that is certain.
+    fn read(text: &[u8], began_with_settings: bool) -> Option<Self> {
+        let path_or_role = match Statement::read(text) {
+            Some(Statement::SetSearchPath(path)) => Some(Self::SearchPath(path)),
+            Some(Statement::SetRole(role)) => Some(Self::Role(role)),
+            Some(Statement::ResetRole) => Some(Self::ResetRole),
+            _ => None,
+        };
+        path_or_role.or_else(|| match Setting::read(text)? {
+            Setting::Set(made) => made.iter().all(says_everything).then_some(Self::Settings(made)),
+            // Where the session did not begin with the server's own, a RESET there is another one.
+            _ if began_with_settings => None,
+            Setting::Reset(name) => is_known(&name).then_some(Self::Reset(name)),
+            Setting::ResetAll => Some(Self::ResetAll),
+            Setting::Discard(Discard::All) => Some(Self::DiscardAll),
+            Setting::Discard(_) => Some(Self::Nothing),
+            Setting::Local(_) | Setting::Transaction => None,
+        })
+    }
+
+    /// What the queue of questions has to know of it.
+    fn effects(&self) -> Effects {
+        match self {
+            Self::DiscardAll => Effects::of(&[Effect::Deallocate]),
+            _ => Effects::NONE,
+        }
+    }
+
+    /// Whether a server that others use goes back to another search_path than the session, and to another application_name.
+    fn leads_astray(&self) -> [bool; 2] {
+        match self {
+            Self::ResetAll | Self::DiscardAll => [true; 2],
+            Self::Reset(name) => ["search_path", "application_name"].map(|astray| name == astray),
+            _ => [false; 2],
+        }
+    }
+}
+
+/// Whether the text alone says what the setting will be, on any server.
+fn says_everything(made: &Assignment) -> bool {
+    // One keeps parts of what it was; the other is carried with some values only.
+    let depends = ["datestyle", "client_min_messages"].contains(&&*made.name);
+    !depends && carried::can_be_carried(&made.name, &made.value)
+}
+
+fn is_known(name: &str) -> bool {
+    ["search_path", "application_name"].contains(&name) || carried::is_name(name)
+}
+
+impl Session {
+    /// The queries that a shared server needs behind a RESET of search_path, and behind one of application_name.
+    pub fn set_ways_home(&mut self, queries: [Arc<[u8]>; 2]) {
+        self.acting.ways_home = queries;
+    }
+
+    /// The session began with settings of its own: only a server that began with them too knows what a RESET means.
+    pub fn begins_with_settings(&mut self) {
+        self.acting.began_with_settings = true;
+    }
+
+    /// What the client has just changed with a statement of its own, and what is to be carried from server to server. To be
+    /// asked for at each ReadyForQuery.
+    pub fn take_change(&mut self) -> Option<Change> {
+        self.acting.made.take()
+    }
+
+    /// Acts on a lone statement about settings between two others. The server is asked nothing about it afterwards.
+    pub(super) fn act_on_setting(&mut self, text: &[u8]) -> Option<Verdict> {
+        let change = match self.pin() {
+            None => Change::read(text, self.acting.began_with_settings)?,
+            // A server that the session keeps keeps its settings by itself.
+            Some(_) => {
+                Change::read(text, false).filter(|change| *change == Change::DiscardAll && self.pin.is_discarded())?
+            }
+        };
+        let leads_astray = change.leads_astray();
+        self.acting.leads_astray = leads_astray;
+        let verdict = self.ask_query(change.effects());
+        self.acting.asked = Some(change);
+        leads_astray.into_iter().filter(|astray| *astray).for_each(|_| self.queue.push(Asked::Prelude));
+        Some(if leads_astray == [false; 2] { verdict } else { Verdict::ForwardWithWayHome })
+    }
+
+    /// Appends what goes out behind the frame with [`Verdict::ForwardWithWayHome`].
+    pub fn way_home(&self, out: &mut Vec<u8>) {
+        let ways = self.acting.ways_home.iter().zip(self.acting.leads_astray);
+        ways.filter(|(_, astray)| *astray).for_each(|(way, _)| out.extend_from_slice(way));
+    }
+
+    /// DISCARD ALL has thrown away what the session had left on its server, named statements too. Whether it kept the server
+    /// for that.
+    pub fn everything_was_discarded(&mut self) -> bool {
+        self.effects = Effects::NONE;
+        self.cycle_effects = Effects::NONE;
+        self.lasting_effects.keep(Effect::Unreadable);
+        let was_kept = self.pin.is_discarded();
+        if was_kept {
+            self.pin = Pin::default();
+        }
+        was_kept
+    }
+}

@@ -1,0 +1,256 @@
+//! Which settings can go with their session from server to server, and which ones a text sets by their names.
+//!
+//! What can go: settings of PostgreSQL's own that any user may change, whose value means the same on every server of a
+//! database and cannot be refused where it was accepted once. The others, and whatever a newer PostgreSQL adds, stay on the
+//! server where they were set, and so does their session.
+
+use super::letters::is_word;
+
+/// Settings that can go from server to server, in lower case and in order.
+///
+/// Not among them, though any user may set them: what changes how texts and bytes are read (client_encoding,
+/// standard_conforming_strings), what depends on objects that may be dropped (default_tablespace, temp_tablespaces,
+/// default_table_access_method, default_text_search_config) or on the session's past (temp_buffers), what is about the
+/// connection itself (tcp_*, client_connection_check_interval, idle_session_timeout, exit_on_error), the transaction at
+/// hand (transaction_*), and what is for developers.
+const CARRIED: &[&str] = &[
+    "array_nulls",
+    "backend_flush_after",
+    "backslash_quote",
+    "bytea_output",
+    "check_function_bodies",
+    "client_min_messages",
+    "commit_siblings",
+    "constraint_exclusion",
+    "cpu_index_tuple_cost",
+    "cpu_operator_cost",
+    "cpu_tuple_cost",
+    "cursor_tuple_fraction",
+    "datestyle",
+    "default_statistics_target",
+    "default_toast_compression",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "effective_cache_size",
+    "effective_io_concurrency",
+    "enable_async_append",
+    "enable_bitmapscan",
+    "enable_distinct_reordering",
+    "enable_gathermerge",
+    "enable_group_by_reordering",
+    "enable_hashagg",
+    "enable_hashjoin",
+    "enable_incremental_sort",
+    "enable_indexonlyscan",
+    "enable_indexscan",
+    "enable_material",
+    "enable_memoize",
+    "enable_mergejoin",
+    "enable_nestloop",
+    "enable_parallel_append",
+    "enable_parallel_hash",
+    "enable_partition_pruning",
+    "enable_partitionwise_aggregate",
+    "enable_partitionwise_join",
+    "enable_presorted_aggregate",
+    "enable_self_join_elimination",
+    "enable_seqscan",
+    "enable_sort",
+    "enable_tidscan",
+    "escape_string_warning",
+    "extra_float_digits",
+    "from_collapse_limit",
+    "geqo",
+    "geqo_effort",
+    "geqo_generations",
+    "geqo_pool_size",
+    "geqo_seed",
+    "geqo_selection_bias",
+    "geqo_threshold",
+    "gin_fuzzy_search_limit",
+    "gin_pending_list_limit",
+    "hash_mem_multiplier",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "jit",
+    "jit_above_cost",
+    "jit_inline_above_cost",
+    "jit_optimize_above_cost",
+    "join_collapse_limit",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "lock_timeout",
+    "logical_decoding_work_mem",
+    "maintenance_io_concurrency",
+    "maintenance_work_mem",
+    "max_parallel_maintenance_workers",
+    "max_parallel_workers",
+    "max_parallel_workers_per_gather",
+    "min_parallel_index_scan_size",
+    "min_parallel_table_scan_size",
+    "parallel_leader_participation",
+    "parallel_setup_cost",
+    "parallel_tuple_cost",
+    "password_encryption",
+    "plan_cache_mode",
+    "quote_all_identifiers",
+    "random_page_cost",
+    "recursive_worktable_factor",
+    "row_security",
+    "seq_page_cost",
+    "statement_timeout",
+    "stats_fetch_consistency",
+    "synchronize_seqscans",
+    "synchronous_commit",
+    "timezone",
+    "timezone_abbreviations",
+    "transaction_timeout",
+    "transform_null_equals",
+    "vacuum_cost_delay",
+    "vacuum_cost_limit",
+    "vacuum_cost_page_dirty",
+    "vacuum_cost_page_hit",
+    "vacuum_cost_page_miss",
+    "vacuum_freeze_min_age",
+    "vacuum_freeze_table_age",
+    "work_mem",
+    "xmlbinary",
+    "xmloption",
+];
+
+/// Whether this value of the setting `name` (in any case) can go with its session from server to server.
+pub fn can_be_carried(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    if !is_name(&name) || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return false;
+    }
+    // With less than a notice the server would talk to the client about statements that are not the client's.
+    name != "client_min_messages"
+        || ["notice", "warning", "error"].iter().any(|level| value.eq_ignore_ascii_case(level))
+}
+
+/// Those that decide what a literal, or a text, is taken for when a statement is prepared, in order: a zone and its
+/// abbreviations and DateStyle for dates and times, IntervalStyle for the signs of an interval, array_nulls for the word NULL
+/// in an array, lc_monetary for the marks in a sum of money, xmloption for what is XML, backslash_quote for what ends a
+/// literal, transform_null_equals for `= NULL`. What the others decide is decided each time that a plan is made or runs.
+const FOR_LITERALS: &[&str] = &[
+    "array_nulls",
+    "backslash_quote",
+    "datestyle",
+    "intervalstyle",
+    "lc_monetary",
+    "timezone",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
+
+/// Whether a statement that was prepared under another value of this setting, in lower case, may mean something else.
+pub fn decides_on_literals(name: &str) -> bool {
+    FOR_LITERALS.binary_search(&name).is_ok()
+}
+
+/// Whether this is one of them, in lower case.
+pub fn is_name(name: &str) -> bool {
+    CARRIED.binary_search(&name).is_ok()
+}
+
+/// Whether whatever the text sets, it sets by `set_config('name', ...)` with a name that tells which setting it is: of
+/// PostgreSQL's own, so that a server can be asked about it.
+///
+/// Looks at bytes, not at words: what stands in a comment or a string counts as well, and anything else than that one shape
+/// makes the answer no.
+pub fn names_what_it_sets(text: &[u8]) -> bool {
+    const SET: &[u8] = b"set";
+    let begins = (0..text.len()).filter(|at| text[*at..].get(..SET.len()).is_some_and(|w| w.eq_ignore_ascii_case(SET)));
+    let mut calls = begins.map(|at| (at.checked_sub(1).map(|before| text[before]), &text[at..])).peekable();
+    calls.peek().is_some()
+        && calls.all(|(before, call)| before.is_none_or(|byte| !is_word(byte)) && names_a_setting(call))
+}
+
+/// Whether the text begins with `set_config('name',`.
+fn names_a_setting(call: &[u8]) -> bool {
+    const NAME: &[u8] = b"set_config";
+    let Some((name, rest)) = call.split_at_checked(NAME.len()) else { return false };
+    let argument = name.eq_ignore_ascii_case(NAME).then(|| past(rest, b'(')).flatten();
+    let Some(argument) = argument.and_then(|argument| past(argument, b'\'')) else { return false };
+    let len = argument.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(0);
+    let (setting, rest) = argument.split_at(len);
+    // The seed cannot be read back.
+    len > 0
+        && !setting.eq_ignore_ascii_case(b"seed")
+        && rest.strip_prefix(b"'").is_some_and(|rest| past(rest, b',').is_some())
+}
+
+/// What stands behind blanks and this mark.
+fn past(text: &[u8], mark: u8) -> Option<&[u8]> {
+    let blanks = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    text[blanks..].strip_prefix(&[mark])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_in_order() {
+        assert!(
+            CARRIED.is_sorted() && CARRIED.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+    }
+
+    #[test]
+    fn what_decides_on_literals_is_carried_too() {
+        assert!(FOR_LITERALS.is_sorted() && FOR_LITERALS.iter().all(|name| is_name(name)));
+        assert!(decides_on_literals("timezone") && !decides_on_literals("work_mem"));
+    }
+
+    #[test]
+    fn what_means_the_same_everywhere_can_be_carried() {
+        for (name, value) in [("work_mem", "77kB"), ("TimeZone", "Asia/Tokyo"), ("client_min_messages", "WARNING")] {
+            assert!(can_be_carried(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("client_min_messages", "debug1"),
+            ("client_min_messages", "log"),
+            ("client_encoding", "latin1"),
+            ("standard_conforming_strings", "off"),
+            ("session_replication_role", "replica"),
+            ("search_path", "a"),
+            ("my.own", "x"),
+            ("lc_time", "\u{e9}"),
+        ] {
+            assert!(!can_be_carried(name, value), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_stands_there_tells_what_is_set() {
+        for text in [
+            "select set_config('work_mem', '1MB', false)",
+            "SELECT pg_catalog.SET_CONFIG ( 'search_path' , $1, false), set_config('lock_timeout', $2, $3)",
+        ] {
+            assert!(names_what_it_sets(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "select set_config($1, $2, false)",
+            "select set_config('my.own', 'x', false)",
+            "select set_config('my' || '.own', 'x', false)",
+            "select set_config('my'\n'.own', 'x', false)",
+            "select set_config('my'/**/ || '.own', 'x', false)",
+            "select set_config(E'my', 'x', false)",
+            "select \"set_config\"('my', 'x', false)",
+            "select set_config/**/('my', 'x', false)",
+            "select set_config('seed', '0.5', false)",
+            "select set_config('', '0.5', false)",
+            "select set_config('work_mem', '1MB', false); set my.own to 1",
+            "select a_set_config('work_mem', '1MB', false)",
+            "select set_config('work_mem'",
+            "select 1",
+        ] {
+            assert!(!names_what_it_sets(text.as_bytes()), "{text}");
+        }
+    }
+}
