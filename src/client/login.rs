@@ -265,11 +265,14 @@ fn what_goes_along(remains: Remains, dress: &Dress, defaults: &Parameters) -> Op
     can_go.then(|| settings.into_iter().map(|setting| (setting.name, setting.value)).collect())
 }
 
-/// Whether the startup message names what no server can be asked about: a setting of an extension, or the seed.
+/// Whether the startup message may set what no server can be asked about: a setting of an extension, the seed, another user
+/// to begin with.
 fn sets_what_stays(startup: &Startup) -> bool {
-    let options = startup.options.as_deref().map(option_names).unwrap_or_default();
+    let Some(options) = startup.options.as_deref().map_or(Some(Vec::new()), option_names) else { return true };
+    let stays =
+        |name: Vec<u8>| name.contains(&b'.') || [&b"seed"[..], b"role", b"session_authorization"].contains(&&*name);
     let names = startup.parameters.iter().map(|(name, _)| name.to_ascii_lowercase());
-    options.into_iter().chain(names).any(|name| name.contains(&b'.') || name == b"seed")
+    options.into_iter().chain(names).any(stays)
 }
 
 /// Why the session cannot share servers from its first moment on, if it cannot.
@@ -338,14 +341,20 @@ fn own_startup(startup: &Startup, dress: &Dress) -> Result<Vec<(String, String)>
 
 /// Whether command-line options set search_path (`-c search_path=x`, `-csearch-path=x`, `--search_path=x`).
 fn sets_search_path(options: &[u8]) -> bool {
-    option_names(options).iter().any(|name| name == b"search_path")
+    named_settings(&option_words(options)).any(|name| name.is_some_and(|name| name == b"search_path"))
 }
 
-/// The settings that command-line options name (`-c name=value`, `-cname=value`, `--name=value`), in lower case.
+/// The settings that command-line options name, in lower case, if nothing else is among them.
+fn option_names(options: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let words = option_words(options);
+    named_settings(&words).map(|name| name.map(<[u8]>::to_vec)).collect()
+}
+
+/// The words of command-line options, in lower case.
 ///
 /// Source: PostgreSQL, `pg_split_opts` and `ParseLongOption`: words end at white space, a backslash keeps the next byte,
 /// and `-` in a name means `_`.
-fn option_names(options: &[u8]) -> Vec<Vec<u8>> {
+fn option_words(options: &[u8]) -> Vec<Vec<u8>> {
     let (mut words, mut word, mut escaped) = (Vec::new(), Vec::new(), false);
     for &byte in options {
         match byte {
@@ -358,17 +367,23 @@ fn option_names(options: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The setting that each option names (`-c name=value`, `-cname=value`, `--name=value`); `None` for any other word, such as
+/// several letters behind one dash.
+fn named_settings(words: &[Vec<u8>]) -> impl Iterator<Item = Option<&[u8]>> {
     let mut after_c = false;
-    let named = words.iter().filter(|word| !word.is_empty()).filter_map(|word| {
-        let setting = match &word[..] {
-            setting if after_c => Some(setting),
-            setting => setting.strip_prefix(b"_c").or_else(|| setting.strip_prefix(b"__")),
+    words.iter().filter_map(move |word| {
+        let is_c = !after_c && word == b"_c";
+        let setting = match std::mem::replace(&mut after_c, is_c) {
+            _ if is_c => return None,
+            true => Some(&word[..]),
+            false => word.strip_prefix(b"_c").or_else(|| word.strip_prefix(b"__")),
         };
-        after_c = word == b"_c";
-        let setting = setting?;
-        Some(setting[..setting.iter().position(|byte| *byte == b'=')?].to_vec())
-    });
-    named.collect()
+        Some(setting.and_then(|setting| Some(&setting[..memchr::memchr(b'=', setting)?])))
+    })
 }
 
 /// Tells the client that it is in.
@@ -421,6 +436,17 @@ mod tests {
         assert!(is_same_encoding(b"utf-8", b"UTF8"));
         assert!(is_same_encoding(b"UNICODE", b"UTF8"));
         assert!(!is_same_encoding(b"LATIN1", b"UTF8"));
+    }
+
+    #[test]
+    fn options_that_name_no_settings_are_not_known() {
+        assert_eq!(
+            option_names(b"-c a=b -cour.own=x --c-d=e"),
+            Some(vec![b"a".into(), b"our.own".into(), b"c_d".into()])
+        );
+        for options in ["-ecour.own=x", "-S 321", "-c a=b -e", "-c a", "stray"] {
+            assert_eq!(option_names(options.as_bytes()), None, "{options}");
+        }
     }
 
     #[test]

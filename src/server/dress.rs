@@ -266,10 +266,19 @@ impl Dress {
         self.home = Arc::new(Home { search_path, application_name, settings });
     }
 
-    /// The queries that give a session the search_path and the application_name that it began with, where a shared server's
-    /// own RESET does not.
-    pub fn ways_home(&self) -> [Arc<[u8]>; 2] {
-        [query(&self.home_path_sql()), query(&self.home_name_sql())]
+    /// The queries that give a session the search_path, the application_name and the other settings that it began with,
+    /// where a shared server's own RESET does not.
+    pub fn ways_home(&self) -> [Arc<[u8]>; 3] {
+        let mut home = Self::none();
+        home.has_settings(self.home.settings.iter().cloned());
+        [query(&self.home_path_sql()), query(&self.home_name_sql()), home.settings_query]
+    }
+
+    /// The statements that set these.
+    pub fn settings_sql<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+        let literals =
+            settings.into_iter().map(|(name, value)| setting_sql(&(name.into(), quote::literal(value).into())));
+        literals.collect::<Vec<_>>().join("; ")
     }
 
     /// Whether the session began with settings beside search_path and application_name.

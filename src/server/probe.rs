@@ -16,6 +16,8 @@ pub struct Remains {
     pub role: Option<String>,
     /// Settings that are not the server's own defaults, those of the startup message among them.
     pub settings: Vec<Setting>,
+    /// The role is not shown what its login may have set.
+    pub are_hidden: bool,
 }
 
 /// A setting and its value, as SHOW tells it.
@@ -40,7 +42,10 @@ UNION ALL SELECT 'role', pg_catalog.current_setting('role'), CURRENT_USER::pg_ca
 UNION ALL SELECT 'user', SESSION_USER::pg_catalog.text, (SELECT r.rolname::pg_catalog.text
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a
     JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid)
-UNION ALL SELECT s.source, s.name, pg_catalog.current_setting(s.name) FROM pg_catalog.pg_settings s
+UNION ALL SELECT 'hidden', NULL, NULL WHERE NOT pg_catalog.pg_has_role(CURRENT_USER, 'pg_read_all_settings', 'USAGE')
+    AND pg_catalog.pg_has_role(SESSION_USER, 'pg_read_all_settings', 'MEMBER')
+UNION ALL SELECT CASE WHEN s.vartype OPERATOR(pg_catalog.=) 'real' THEN 'real' ELSE s.source END, s.name,
+    pg_catalog.current_setting(s.name) FROM pg_catalog.pg_settings s
     WHERE s.source OPERATOR(pg_catalog.=) 'session' OR s.source OPERATOR(pg_catalog.=) 'client'";
 
 impl Remains {
@@ -74,6 +79,11 @@ impl Remains {
             ("lock", ..) => self.left.insert(Effect::AdvisoryLock),
             ("cursor", ..) => self.left.insert(Effect::HeldCursor),
             ("statement", ..) => self.left.insert(Effect::Prepare),
+            ("hidden", ..) => self.are_hidden = true,
+            // It cannot be said in UTF-8.
+            (_, Some(text), _) | (_, _, Some(text)) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                self.left.insert(Effect::Unreadable);
+            }
             ("role", Some("none"), _) => {}
             // The role of that name may have become another one since.
             ("role", Some(name), user) if user == Some(name) => self.role = Some(name.to_owned()),
@@ -82,7 +92,11 @@ impl Remains {
             ("role" | "user", ..) => self.left.insert(Effect::Role),
             // Our own.
             (_, Some("transaction_isolation" | "transaction_deferrable" | "transaction_read_only"), _) => {}
-            ("session" | "client", Some(name), Some(value)) => {
+            // It is shown with six digits, and may have more.
+            ("real", Some(_), Some(value)) if value.bytes().filter(u8::is_ascii_digit).count() >= 6 => {
+                self.left.insert(Effect::Settings);
+            }
+            ("session" | "client" | "real", Some(name), Some(value)) => {
                 self.settings.push(Setting { name: name.to_owned(), value: value.to_owned() });
             }
             // It was told something that was not asked: nothing is certain.
@@ -116,6 +130,20 @@ mod tests {
         assert_eq!(remains.settings, [Setting { name: "work_mem".into(), value: "77kB".into() }]);
         let in_role = [("role", Some("owner"), Some("owner")), NOBODY[1]];
         assert_eq!(read(&in_role).role.as_deref(), Some("owner"));
+    }
+
+    #[test]
+    fn a_number_that_may_have_more_digits_than_are_shown_keeps_its_server() {
+        for (value, left) in [("1.5", Effects::NONE), ("1.23457", Effects::of(&[Effect::Settings]))] {
+            let remains = read(&[&NOBODY[..], &[("real", Some("random_page_cost"), Some(value))]].concat());
+            assert_eq!((remains.left, remains.settings.len()), (left, usize::from(left.is_empty())), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_in_utf_8_keeps_its_server() {
+        let remains = read(&[&NOBODY[..], &[("session", Some("search_path"), Some("\u{fffd}"))]].concat());
+        assert_eq!(remains.left, Effects::of(&[Effect::Unreadable]));
     }
 
     #[test]

@@ -20,10 +20,10 @@ pub(super) struct Acting {
     pub(super) asked: Option<Change>,
     /// It worked.
     pub(super) made: Option<Change>,
-    /// What a shared server needs behind a RESET of search_path, and of application_name.
-    pub(super) ways_home: [Arc<[u8]>; 2],
+    /// What a shared server needs behind a RESET of search_path, of application_name, and of all.
+    pub(super) ways_home: [Arc<[u8]>; 3],
     /// Which of them the last verdict is about.
-    pub(super) leads_astray: [bool; 2],
+    pub(super) leads_astray: [bool; 3],
     /// The session began with settings that a shared server does not go back to.
     pub(super) began_with_settings: bool,
     /// The statement that the last verdict was about.

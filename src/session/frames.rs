@@ -7,7 +7,7 @@ use super::unnamed::Place;
 use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Frontend, body};
-use crate::sql::{Effect, Effects, Scanner, carried, scan};
+use crate::sql::{Effect, Effects, Scanner, carried, scan, setting};
 
 /// Bytes that may stay allocated for what goes ahead of frames.
 const MOST_KEPT_SPLICE: usize = 4 << 10;
@@ -320,7 +320,7 @@ impl Session {
 
     /// Reads a text that is executed next, or as the unnamed statement.
     #[inline]
-    fn read_text(&mut self, text: &[u8]) -> Effects {
+    pub(super) fn read_text(&mut self, text: &[u8]) -> Effects {
         let effects = self.effects_of(text);
         if !effects.is_empty() || !self.unnamed_effects.is_empty() {
             self.unnamed_effects = effects;
@@ -335,6 +335,10 @@ impl Session {
         let mut effects = scan(text, self.quoting);
         if effects.contains(Effect::Placeholder) && carried::names_what_it_sets(text) {
             effects.remove(Effect::Placeholder);
+            effects.remove(Effect::Reading);
+        }
+        if effects.contains(Effect::Reading) && setting::leaves_texts_as_they_are(text) {
+            effects.remove(Effect::Reading);
         }
         effects
     }

@@ -189,6 +189,7 @@ impl Session {
     pub fn set_encoding(&mut self, name: &[u8]) {
         if UNREADABLE_ENCODINGS.iter().any(|unreadable| name.eq_ignore_ascii_case(unreadable)) {
             self.lasting_effects.insert(Effect::Unreadable);
+            self.pin_for(PinReason::Statement(Effect::Unreadable));
         }
     }
 

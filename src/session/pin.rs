@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Session;
+use super::unnamed::Place;
 use crate::sql::{Effect, Effects};
 
 /// What a server tells when it is asked. Everything else stays until the session ends or discards it.
@@ -75,6 +76,7 @@ impl PinReason {
                 Effect::Load => "load",
                 Effect::Procedural => "procedural_code",
                 Effect::Unreadable => "unreadable_text",
+                Effect::Reading => "reading_of_texts",
                 // Never a reason to pin: it is closed and asked about instead.
                 Effect::Code => "schema_change",
                 // Nor is this: it leaves less behind than there was.
@@ -169,14 +171,19 @@ impl Session {
         of_statements && self.pin.left.is_within(TOLD) && !self.doubtful
     }
 
-    /// Whether it may have changed settings since it keeps its server.
-    pub fn may_have_set(&self) -> bool {
-        self.pin.left.contains(Effect::Settings)
+    /// Whether it may have left this on its server since it keeps it.
+    pub fn may_have_left(&self, effect: Effect) -> bool {
+        self.pin.left.contains(effect)
     }
 
     /// Whether the transaction that has just ended may have changed what there is to be told.
+    ///
+    /// A question ends the unnamed statement there; the client's may have got its meaning before the settings that the
+    /// transaction leaves behind, and would get another one elsewhere.
     pub fn is_to_be_asked(&self) -> bool {
-        self.can_be_asked() && !self.effects.is_disjoint(TOLD)
+        let has_older_meaning =
+            self.unnamed.place() == Place::There && self.unnamed_effects.is_empty() && !self.effects.is_disjoint(SETS);
+        self.can_be_asked() && !self.effects.is_disjoint(TOLD) && !has_older_meaning
     }
 
     /// The server has told what there is of the session on it, and it has been asked nothing since that is not known here.

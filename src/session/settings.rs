@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::frames::Verdict;
-use super::{Asked, Pin, Session};
+use super::{Asked, Pin, PinReason, Session};
 use crate::sql::setting::{Assignment, Discard, Setting};
 use crate::sql::statement::Statement;
 use crate::sql::{Effect, Effects, carried};
@@ -58,12 +58,13 @@ impl Change {
         }
     }
 
-    /// Whether a server that others use goes back to another search_path than the session, and to another application_name.
-    fn leads_astray(&self) -> [bool; 2] {
+    /// Whether a server that others use goes back to another search_path than the session, to another application_name, and
+    /// to other settings.
+    fn leads_astray(&self) -> [bool; 3] {
         match self {
-            Self::ResetAll | Self::DiscardAll => [true; 2],
-            Self::Reset(name) => ["search_path", "application_name"].map(|astray| name == astray),
-            _ => [false; 2],
+            Self::ResetAll | Self::DiscardAll => [true; 3],
+            Self::Reset(name) => [name == "search_path", name == "application_name", false],
+            _ => [false; 3],
         }
     }
 }
@@ -80,8 +81,9 @@ fn is_known(name: &str) -> bool {
 }
 
 impl Session {
-    /// The queries that a shared server needs behind a RESET of search_path, and behind one of application_name.
-    pub fn set_ways_home(&mut self, queries: [Arc<[u8]>; 2]) {
+    /// The queries that a shared server needs behind a RESET of search_path, behind one of application_name, and, where the
+    /// session began with settings, behind one of all.
+    pub fn set_ways_home(&mut self, queries: [Arc<[u8]>; 3]) {
         self.acting.ways_home = queries;
     }
 
@@ -101,16 +103,35 @@ impl Session {
         let change = match self.pin() {
             None => Change::read(text, self.acting.began_with_settings)?,
             // A server that the session keeps keeps its settings by itself.
-            Some(_) => {
-                Change::read(text, false).filter(|change| *change == Change::DiscardAll && self.pin.is_discarded())?
-            }
+            Some(_) => match Change::read(text, false)? {
+                Change::DiscardAll if self.pin.is_discarded() => Change::DiscardAll,
+                reset @ (Change::Reset(_) | Change::ResetAll) => return self.reset_where_it_is_kept(text, &reset),
+                _ => return None,
+            },
         };
-        let leads_astray = change.leads_astray();
-        self.acting.leads_astray = leads_astray;
         let verdict = self.ask_query(change.effects());
+        let way_home = self.needs_way_home(&change);
         self.acting.asked = Some(change);
-        leads_astray.into_iter().filter(|astray| *astray).for_each(|_| self.queue.push(Asked::Prelude));
-        Some(if leads_astray == [false; 2] { verdict } else { Verdict::ForwardWithWayHome })
+        Some(if way_home { Verdict::ForwardWithWayHome } else { verdict })
+    }
+
+    /// The server that the session keeps may have been a shared one. It is asked about the rest, as after any other text.
+    fn reset_where_it_is_kept(&mut self, text: &[u8], reset: &Change) -> Option<Verdict> {
+        if !self.statements.is_empty() || reset.leads_astray() == [false; 3] {
+            return None;
+        }
+        let effects = self.read_text(text);
+        let verdict = self.ask_query(effects);
+        Some(if self.needs_way_home(reset) { Verdict::ForwardWithWayHome } else { verdict })
+    }
+
+    /// Asks for what a shared server needs behind this, if it needs anything.
+    fn needs_way_home(&mut self, change: &Change) -> bool {
+        let mut astray = change.leads_astray();
+        astray.iter_mut().zip(&self.acting.ways_home).for_each(|(astray, way)| *astray &= !way.is_empty());
+        self.acting.leads_astray = astray;
+        astray.into_iter().filter(|astray| *astray).for_each(|_| self.queue.push(Asked::Prelude));
+        astray.contains(&true)
     }
 
     /// Appends what goes out behind the frame with [`Verdict::ForwardWithWayHome`].
@@ -128,6 +149,9 @@ impl Session {
         let was_kept = self.pin.is_discarded();
         if was_kept {
             self.pin = Pin::default();
+        }
+        if self.lasting_effects.contains(Effect::Unreadable) {
+            self.pin_for(PinReason::Statement(Effect::Unreadable));
         }
         was_kept
     }

@@ -496,19 +496,24 @@ fn discard_all_ends_a_pin_and_nothing_else_does_that_is_lone() {
 
 #[test]
 fn behind_a_reset_comes_what_it_took_and_nothing_else() {
-    let ways = [&b"path"[..], b"name"].map(std::sync::Arc::from);
-    for (text, behind) in [
-        ("reset search_path", "path"),
-        ("reset application_name", "name"),
-        ("reset all", "pathname"),
-        ("discard all", "pathname"),
+    for (others, text, behind) in [
+        (&b""[..], "reset search_path", "path"),
+        (b"others", "reset application_name", "name"),
+        (b"", "reset all", "pathname"),
+        (b"others", "reset all", "pathnameothers"),
+        (b"", "discard all", "pathname"),
     ] {
-        let mut session = session();
-        session.set_ways_home(ways.clone());
-        assert_eq!(asks(&mut session, &query(text)), Verdict::ForwardWithWayHome, "{text}");
-        let mut out = Vec::new();
-        session.way_home(&mut out);
-        assert_eq!(String::from_utf8_lossy(&out), behind, "{text}");
+        for is_kept in [false, true] {
+            let mut session = session();
+            session.set_ways_home([b"path", &b"name"[..], others].map(std::sync::Arc::from));
+            if is_kept {
+                session.pin_for(PinReason::Statement(Effect::Temporary));
+            }
+            assert_eq!(asks(&mut session, &query(text)), Verdict::ForwardWithWayHome, "{text}");
+            let mut out = Vec::new();
+            session.way_home(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), behind, "{text}");
+        }
     }
 }
 
@@ -528,7 +533,7 @@ fn session_with_statement() -> (Session, Prepared) {
 #[test]
 fn a_lone_discard_frees_the_names_and_the_session() {
     let (mut session, mut server) = session_with_statement();
-    assert_eq!(session.on_client(&query("discard all"), Some(&mut server)), Verdict::ForwardWithWayHome);
+    assert_eq!(session.on_client(&query("discard all"), Some(&mut server)), Verdict::Forward);
     session.on_server(Backend::COMMAND_COMPLETE, b"DISCARD ALL\0", &mut server);
     session.on_server(Backend::READY_FOR_QUERY, b"I", &mut server);
     assert!(session.everything_was_discarded() && session.pin().is_none() && !session.is_doubtful());

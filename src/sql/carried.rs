@@ -178,11 +178,13 @@ fn names_a_setting(call: &[u8]) -> bool {
     let Some(argument) = argument.and_then(|argument| past(argument, b'\'')) else { return false };
     let len = argument.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(0);
     let (setting, rest) = argument.split_at(len);
-    // The seed cannot be read back.
-    len > 0
-        && !setting.eq_ignore_ascii_case(b"seed")
-        && rest.strip_prefix(b"'").is_some_and(|rest| past(rest, b',').is_some())
+    // The seed cannot be read back, and the others decide how the texts behind this one are read.
+    let is_told = !UNTOLD.iter().any(|untold| setting.eq_ignore_ascii_case(untold));
+    len > 0 && is_told && rest.strip_prefix(b"'").is_some_and(|rest| past(rest, b',').is_some())
 }
+
+/// What a server cannot be asked about when it is too late.
+const UNTOLD: [&[u8]; 3] = [b"seed", b"client_encoding", b"standard_conforming_strings"];
 
 /// What stands behind blanks and this mark.
 fn past(text: &[u8], mark: u8) -> Option<&[u8]> {
@@ -245,6 +247,8 @@ mod tests {
             "select set_config/**/('my', 'x', false)",
             "select set_config('seed', '0.5', false)",
             "select set_config('', '0.5', false)",
+            "select set_config('client_encoding', 'sjis', true)",
+            "select set_config('Standard_Conforming_Strings', 'off', true)",
             "select set_config('work_mem', '1MB', false); set my.own to 1",
             "select a_set_config('work_mem', '1MB', false)",
             "select set_config('work_mem'",

@@ -36,6 +36,9 @@ pub enum Effect {
     Procedural,
     /// Text that this scanner cannot read for certain (names with Unicode escapes).
     Unreadable,
+    /// Settings that decide how texts are read (client_encoding, standard_conforming_strings): what is sent right behind may
+    /// have been read in another way than here.
+    Reading,
     /// The database's own code may have changed: CREATE FUNCTION, VIEW, RULE, EXTENSION and their like.
     Code,
     /// Nothing: but something of the schema public is named by hand, which a search_path cannot lead elsewhere.
@@ -48,7 +51,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Role,
         Self::Placeholder,
         Self::Settings,
@@ -64,6 +67,7 @@ impl Effect {
         Self::Load,
         Self::Procedural,
         Self::Unreadable,
+        Self::Reading,
         Self::Code,
         Self::Public,
         Self::Reset,

@@ -51,7 +51,7 @@ impl Leaving {
                 self.effects.insert(effect);
                 if effect == Effect::Settings {
                     // A function that sets: what, and whether it is a RESET, may be in a parameter.
-                    self.effects.extend(Effects::of(&[Effect::Placeholder, Effect::Reset]));
+                    self.effects.extend(Effects::of(&[Effect::Placeholder, Effect::Reading, Effect::Reset]));
                 }
                 let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
                 if defines && !matches!(effect, Effect::Temporary | Effect::Release) {
@@ -142,6 +142,9 @@ impl Leaving {
     // Few words are keywords: inlined into the lexer's loop, this costs all the others a tenth of their time.
     #[inline(never)]
     fn key(&mut self, key: Key) {
+        if key == Key::Reading && matches!(self.statement.open, Open::Set | Open::SetSession | Open::SetLocal) {
+            self.effects.insert(Effect::Reading);
+        }
         if let Some(next) = self.statement.open.keyword(key) {
             return self.go(next);
         }
@@ -187,6 +190,8 @@ impl Leaving {
             Key::Execute if statement.first == Some(Key::Create) && previous == Some(Key::As) => {
                 self.effects.insert(Effect::Prepare);
             }
+            // What SET LOCAL SESSION AUTHORIZATION gives back, it gives back without the role.
+            Key::Authorization if statement.first == Some(Key::Set) => self.effects.insert(Effect::Role),
             Key::CodeObject if matches!(statement.first, Some(Key::Create | Key::Alter | Key::Drop)) => {
                 self.effects.insert(Effect::Code);
             }

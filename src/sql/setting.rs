@@ -72,6 +72,18 @@ impl Setting {
     }
 }
 
+/// Whether the text sets client_encoding or standard_conforming_strings to what leaves every text as it is read here.
+pub fn leaves_texts_as_they_are(text: &[u8]) -> bool {
+    let Some(Setting::Set(made)) = Setting::read(text) else { return false };
+    let [Assignment { name, value }] = &made[..] else { return false };
+    let value = value.trim_matches(['\'', '"']).to_ascii_lowercase();
+    match name.as_str() {
+        "client_encoding" => ["utf8", "utf-8", "unicode", "latin1", "sql_ascii", "win1252"].contains(&&*value),
+        "standard_conforming_strings" => ["on", "true", "1"].contains(&&*value),
+        _ => false,
+    }
+}
+
 /// Whether the first letters allow for it: nearly every text ends here.
 #[inline]
 fn may_be_one(text: &[u8]) -> bool {

@@ -10,7 +10,7 @@ fn effects(text: &str) -> Vec<Effect> {
 
 /// Without what says how a thing is left behind, or that something else is not any more.
 fn left_behind(text: &str) -> Vec<Effect> {
-    let how = [Effect::Placeholder, Effect::Reset, Effect::Release];
+    let how = [Effect::Placeholder, Effect::Reading, Effect::Reset, Effect::Release];
     effects(text).into_iter().filter(|effect| !how.contains(effect)).collect()
 }
 
@@ -144,6 +144,27 @@ fn a_setting_that_no_catalog_lists_is_told_from_the_others() {
     ] {
         assert!(!effects(text).contains(&Effect::Placeholder), "{text}");
     }
+}
+
+#[test]
+fn what_changes_how_texts_are_read_is_found() {
+    for text in [
+        "set standard_conforming_strings to off",
+        "SET LOCAL \"Standard_Conforming_Strings\" = off",
+        "set session client_encoding to 'sjis'",
+        "begin; set local names 'sjis'",
+        "select set_config($1, $2, true)",
+    ] {
+        assert!(effects(text).contains(&Effect::Reading), "{text}");
+    }
+    for text in ["show standard_conforming_strings", "select names, client_encoding from t", "update t set a = 1"] {
+        assert!(!effects(text).contains(&Effect::Reading), "{text}");
+    }
+}
+
+#[test]
+fn a_local_authorization_may_cost_the_role() {
+    assert!(effects("set local session authorization default").contains(&Effect::Role));
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub(super) enum Key {
     SearchPath,
     /// seed: SET LOCAL of it outlives the transaction.
     Seed,
+    /// standard_conforming_strings, client_encoding, and its other name NAMES: SET of it changes how texts are read.
+    Reading,
     /// DEFAULT: behind SET it is a RESET.
     Default,
     /// CLOSE, UNLISTEN.
@@ -157,6 +159,9 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"search_path", Key::SearchPath),
     (b"schema", Key::SearchPath),
     (b"seed", Key::Seed),
+    (b"standard_conforming_strings", Key::Reading),
+    (b"client_encoding", Key::Reading),
+    (b"names", Key::Reading),
     (b"public", Key::Public),
     (b"default", Key::Default),
     (b"close", Key::Release),
@@ -209,7 +214,9 @@ pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
     }
     match KEYS.iter().find(|(name, _)| *name == word) {
         // Settings and schemas have their name in quotes as well.
-        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Public) => Word::Key(*key),
+        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public) => {
+            Word::Key(*key)
+        }
         _ => Word::Plain,
     }
 }

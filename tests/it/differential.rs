@@ -6,6 +6,7 @@
 //! reason is made equal in [`compare`], each with its reason; everything else must be the same.
 
 mod big;
+mod carried;
 mod compare;
 mod copy;
 mod extended;

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::frames::{Frame, extended, query};
+use crate::harness::frames::{Frame, extended, query, terminate};
 use crate::harness::{Greenroom, RawClient, Room, Startup, codes, eventually, rows, tags};
 
 /// Ways to set work_mem.
@@ -375,4 +375,48 @@ async fn whatever_clients_set_each_has_its_own() {
     };
     join_all((0..8).map(client)).await;
     eventually("every lease is given back", async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_while_a_server_is_asked_is_done_though_its_client_leaves() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut other = room.raw("catalog").await;
+    other.run("create table done (n int)").await;
+    for done in ["1", "2", "3"] {
+        let mut client = room.raw("catalog").await;
+        client.run("begin; set work_mem to '77kB'; commit").await;
+        client.send(&[query("insert into done values (1)"), terminate()]).await;
+        drop(client);
+        let free = async || room.metrics().await.sum("greenroom_leases", &[]) == 0.0;
+        eventually("the server is given back", free).await;
+        assert_eq!(value(&mut other, "select count(*) from done").await, done);
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_tell_that_another_had_temporary_tables() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    for sql in ["create temp table t (n int)", "drop table t"] {
+        client.run(sql).await;
+    }
+    assert_eq!(value(&mut other, "select pg_my_temp_schema() = 0").await, "t");
+    assert_eq!(codes(&other.query("set temp_buffers to 200").await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_reset_of_a_session_that_is_kept_goes_back_to_what_its_startup_message_said() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    for keep in ["listen gossip", "create temp table own ()"] {
+        for reset in ["reset all", "reset timezone", "set work_mem to default; reset timezone", "discard all"] {
+            let startup = room.startup("catalog").with("TimeZone", "Asia/Tokyo");
+            let mut client = RawClient::log_in(room.address(), &startup).await;
+            // A server that others use is had before there is anything to keep it for.
+            for sql in ["begin", keep, "commit", reset] {
+                client.run(sql).await;
+            }
+            assert_eq!(value(&mut client, "show timezone").await, "Asia/Tokyo", "{keep}, {reset}");
+            client.leave().await;
+        }
+    }
 }

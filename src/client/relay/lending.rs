@@ -15,7 +15,7 @@ use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError, Remains, Role, Sequences};
 use crate::session::PinReason;
-use crate::sql::Effect;
+use crate::sql::{Effect, Effects};
 
 /// What a wait for a server brings.
 pub(super) type Lent = Result<Brought, LendError>;
@@ -116,7 +116,12 @@ impl Relay<'_> {
                 self.times.lent = Some(Instant::now());
                 self.lend(lease);
             }
-            Ok(Brought::Own(lease)) => self.keep(lease),
+            Ok(Brought::Own(lease)) => {
+                self.keep(lease);
+                if self.status == TxStatus::Idle {
+                    self.note_kept();
+                }
+            }
             Ok(Brought::Asked(lease, remains)) => self.on_told(lease, remains),
             Err(LendError::Acquire(error)) => {
                 let error = reply::not_lent(&error, Severity::Error);
@@ -281,7 +286,8 @@ impl Relay<'_> {
     /// Statements that define code, and those that hide what they do, may have changed what the database's code does.
     fn note_changed_code(&mut self) {
         let effects = self.session.effects();
-        if [Effect::Code, Effect::Procedural, Effect::Unreadable].into_iter().any(|effect| effects.contains(effect)) {
+        const HIDING: Effects = Effects::of(&[Effect::Code, Effect::Procedural, Effect::Unreadable, Effect::Reading]);
+        if !effects.is_disjoint(HIDING) {
             self.member.pool.facts.forget();
         }
     }

@@ -262,7 +262,12 @@ impl<'a> Relay<'a> {
     /// The client sends nothing more. PostgreSQL does what it was asked before it looks at the end of its input; a client
     /// that vanished while it waited for a server does not hold its place.
     fn on_client_left(&mut self) -> Flow {
-        if !(matches!(self.lending, Lending::Leased(_)) && self.session.ends_by_itself()) {
+        let has_server = match &self.lending {
+            Lending::Leased(_) => true,
+            Lending::Waiting(waiting) => waiting.own,
+            Lending::Free => false,
+        };
+        if !(has_server && self.session.ends_by_itself()) {
             return Flow::Break(Ending::Silent);
         }
         self.leaving = true;

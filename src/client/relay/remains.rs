@@ -60,7 +60,10 @@ impl Relay<'_> {
 
     /// What the session has changed goes with it from now on. Tells what cannot.
     fn take_along(&mut self, lease: &mut Lease, remains: Remains) -> Effects {
-        let Remains { mut left, role, settings } = remains;
+        let Remains { mut left, role, settings, are_hidden } = remains;
+        if are_hidden && self.session.may_have_left(Effect::Settings) {
+            left.insert(Effect::Settings);
+        }
         let is_private = lease.is_private();
         self.dress.role = role.map(|name| Role::set_now(&quote::identifier(&name)));
         let (mut path, mut name, mut others) = (None, None, Vec::new());
@@ -93,7 +96,9 @@ impl Relay<'_> {
         self.dress.has_settings(others);
 
         let server = lease.server();
-        server.is_altered |= self.session.may_have_set() || self.dress.has_more();
+        server.is_altered |= self.session.may_have_left(Effect::Settings) || self.dress.has_more();
+        // Who comes next could tell from temp_buffers, and from the schema.
+        server.is_spent |= self.session.may_have_left(Effect::Temporary);
         server.dress.clone_from(&self.dress);
         server.dress.has_settings(worn);
         if path_was_reset {
@@ -169,7 +174,8 @@ impl Relay<'_> {
                 self.key.place.rests();
                 self.session.unnamed_left_server();
                 let limit = self.member.create_timeout();
-                let dressed = timeout(limit, dressed_again(lease, self.dress.clone()));
+                let is_between = self.status == TxStatus::Idle;
+                let dressed = timeout(limit, dressed_again(lease, self.dress.clone(), is_between));
                 self.wait(Box::pin(async { dressed.await? }), true);
             }
             other => self.lending = other,
@@ -187,9 +193,9 @@ async fn asked(mut lease: Lease) -> Lent {
 }
 
 /// Gives the session its own settings back if a RESET took them away.
-async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
-    let asked = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('application_name')";
-    let (rows, _) = lease.server().query_anywhere(asked).await?;
+async fn dressed_again(mut lease: Lease, dress: Dress, is_between: bool) -> Lent {
+    // No SELECT: with it the client's transaction would have its snapshot, and its modes could not be set any more.
+    let (rows, _) = lease.server().query_anywhere("SHOW search_path; SHOW application_name").await?;
     let mut now = rows.into_iter().flatten();
     let (path, name) = (now.next().flatten(), now.next().flatten());
     if path.as_deref() == Some(Dress::NOWHERE) {
@@ -197,6 +203,18 @@ async fn dressed_again(mut lease: Lease, dress: Dress) -> Lent {
     }
     if name.as_deref() == Some(Dress::OWN_NAME) {
         lease.server().query_anywhere(&dress.home_name_sql()).await?;
+    }
+    if is_between && dress.began_with_settings() {
+        let set = match Remains::ask(lease.server()).await {
+            Ok(remains) => remains.settings,
+            Err(QueryError::Refused { .. }) => return Ok(Brought::Own(lease)),
+            Err(error) => return Err(error.into()),
+        };
+        let is_set = |name: &str| set.iter().any(|setting| setting.name.eq_ignore_ascii_case(name));
+        let gone: Vec<_> = dress.home_settings().filter(|(name, _)| !is_set(name)).collect();
+        if !gone.is_empty() {
+            lease.server().query(&Dress::settings_sql(gone)).await?;
+        }
     }
     Ok(Brought::Own(lease))
 }
