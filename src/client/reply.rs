@@ -150,7 +150,7 @@ pub(super) fn not_lent(error: &AcquireError, severity: Severity) -> Reply {
             }
             let report = Report::new(severity, sqlstate::TOO_MANY_CONNECTIONS, error.to_string())
                 .detail(detail)
-                .hint(format!("End transactions sooner, or {}.", usage.remedy(plugin)));
+                .hint(usage.remedy(plugin));
             Reply::Ours(report)
         }
     }
@@ -289,6 +289,17 @@ mod tests {
                 .is_some_and(|detail| detail.contains("search 9 (one for 41.2 s), catalog 2 (one for 0.0 s)"))
         );
         assert!(report.hint.as_deref().is_some_and(|hint| hint.contains("greenroom.plugin.catalog.pool.max (2)")));
+    }
+
+    #[test]
+    fn a_timeout_below_every_limit_does_not_ask_for_a_higher_one() {
+        let usage = Usage { leases: 1, max: 2, used: 3, ceiling: 12, reserved: None, holders: vec![] };
+        let waited = Duration::from_secs(25);
+        let error = AcquireError::TimedOut { plugin: PluginId("catalog".into()), waited, usage, source: None };
+        let Reply::Ours(report) = not_lent(&error, Severity::Error) else { panic!("it is our own error") };
+        let hint = report.hint.unwrap_or_default();
+        assert!(!hint.contains("raise greenroom."), "{hint}");
+        assert!(hint.contains("PostgreSQL") && hint.contains("greenroom.maxParallelConnects"), "{hint}");
     }
 
     #[test]

@@ -266,10 +266,10 @@ async fn dropped_at_random(seed: u64) {
     timeout(Duration::from_secs(1), pools.close()).await.expect("no connection is left");
 }
 
-/// The same each time, unless `GREENROOM_DROPPED_SEED` says another: threads and sockets see to it that no run is like the last.
+/// The same each time, unless `GREENROOM_SEED` says another: threads and sockets see to it that no run is like the last.
 fn seed() -> u64 {
-    let seed = std::env::var("GREENROOM_DROPPED_SEED").map_or(1, |seed| seed.parse().expect("a seed is a number"));
-    println!("GREENROOM_DROPPED_SEED={seed}");
+    let seed = std::env::var("GREENROOM_SEED").map_or(1, |seed| seed.parse().expect("GREENROOM_SEED is a number"));
+    println!("GREENROOM_SEED={seed}");
     seed
 }
 

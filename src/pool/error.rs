@@ -86,9 +86,9 @@ pub struct Holder {
 }
 
 impl Usage {
-    /// What to change, in the words of the configuration.
+    /// What to do, with the setting to change in the words of the configuration.
     pub fn remedy(&self, plugin: &PluginId) -> String {
-        match self.reserved {
+        let change = match self.reserved {
             _ if self.leases >= self.max => {
                 format!("raise greenroom.plugin.{plugin}.pool.max ({}) or greenroom.pool.max", self.max)
             }
@@ -96,8 +96,15 @@ impl Usage {
                 "raise greenroom.maxServerConnections ({}) or lower greenroom.reservedConnections ({reserved})",
                 self.ceiling
             ),
+            // Under every limit of ours there was room: it was PostgreSQL that gave none.
+            None if self.used < self.ceiling => {
+                return "PostgreSQL refused connections or was slow to open them: see its log and its max_connections, \
+                        and greenroom.maxParallelConnects."
+                    .to_owned();
+            }
             None => format!("raise greenroom.maxServerConnections ({})", self.ceiling),
-        }
+        };
+        format!("End transactions sooner, or {change}.")
     }
 
     /// With the greatest holders first.

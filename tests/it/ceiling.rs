@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
-use crate::harness::{Client, Greenroom, Observer, Room, Stage, Startup, Wild, eventually, frames::query, logical};
+use crate::harness::{
+    Client, Greenroom, Observer, RawClient, Room, Stage, Startup, Wild, codes, eventually, frames::query, logical, seed,
+};
 
 const CEILING: usize = 6;
 const PLUGINS: u32 = 8;
@@ -96,12 +98,6 @@ async fn failures(stage: &Stage, seed: u64, until: Instant) {
             }
         }
     }
-}
-
-fn seed() -> u64 {
-    let seed = rand::random();
-    eprintln!("seed {seed}");
-    seed
 }
 
 /// Shows that the observer would have seen one more: it sees all that there may be.
@@ -199,4 +195,23 @@ async fn restarts_of_either_side_take_no_more_connections_than_they_may() {
     all_counts_come_back(&room).await;
     let (most, looks) = observer.end();
     assert!(most == CEILING && looks > 100, "{most} connections at once, at {looks} looks");
+}
+
+/// PostgreSQL takes a cancel request before it looks for a place, so none has to be kept for it.
+#[tokio::test]
+async fn a_cancel_request_takes_no_place_and_gets_through_when_all_are_taken() {
+    // Six, one for the observer, and two that only a superuser gets.
+    let stage = Stage::own(&[("max_connections", "9"), ("superuser_reserved_connections", "2")]).await;
+    let observer = Observer::of(&stage, &[&stage.login]);
+    let room = Greenroom::start().on(stage).auth("trust").servers(6).set("greenroom.reservedConnections", 0).await;
+    let mut clients = join_all((0..6).map(|_| room.raw("catalog"))).await;
+    join_all(clients.iter_mut().map(async |client| client.send(&[query("select pg_sleep(60)")]).await)).await;
+    eventually("all have a server", async || observer.most() == 6).await;
+    let refused = RawClient::try_log_in(&room.stage().address(), &room.stage().startup("postgres")).await;
+    assert_eq!(codes(&refused.hello), ["53300"], "nobody else gets a place from PostgreSQL");
+    for client in &mut clients {
+        RawClient::cancel(room.address(), &client.key()).await;
+        assert_eq!(codes(&client.until(b'Z', 1).await), ["57014"]);
+    }
+    assert_eq!(observer.end().0, 6);
 }

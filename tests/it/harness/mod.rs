@@ -59,6 +59,14 @@ pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
     }
 }
 
+/// What a test begins to make things up from: the same each time, unless `GREENROOM_SEED` says another number. It is printed
+/// with a test that fails.
+pub(crate) fn seed() -> u64 {
+    let seed = std::env::var("GREENROOM_SEED").map_or(1, |seed| seed.parse().expect("GREENROOM_SEED is a number"));
+    println!("GREENROOM_SEED={seed}");
+    seed
+}
+
 /// Asks again until the answer is yes, and fails the test by the name of `what` when it stays no.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let asking = async {
