@@ -2,19 +2,19 @@
 
 use crate::harness::Reply;
 
-/// Fails the test when the replies are not the same, frame by frame.
-pub(super) fn assert_equal(place: &str, plain: &[Reply], pooled: &[Reply]) {
+/// Compares replies frame by frame; the error says where they differ.
+pub(super) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(), String> {
     let (plain, pooled) = (comparable(plain), comparable(pooled));
     let differs = plain.iter().zip(&pooled).position(|(plain, pooled)| plain != pooled);
     let Some(at) = differs.or_else(|| (plain.len() != pooled.len()).then_some(plain.len().min(pooled.len()))) else {
-        return;
+        return Ok(());
     };
-    panic!(
+    Err(format!(
         "{place}\nreply {at} differs:\n  PostgreSQL: {:?}\n  greenroom:  {:?}\nall of PostgreSQL's: {plain:?}\nall of \
          greenroom's:  {pooled:?}",
         plain.get(at),
         pooled.get(at)
-    );
+    ))
 }
 
 /// What a login tells about the session: parameters in the order of their names, for their order has no meaning.
@@ -34,19 +34,31 @@ fn comparable_reply(mut reply: Reply) -> Reply {
     match reply.tag {
         // A notification begins with the process id of its sender.
         b'A' => reply.body[..4].fill(0),
-        // A column's table has another oid in the other database.
-        b'T' => forget_table_oids(&mut reply.body),
+        // A column's table, and a type that was made here, have other oids in the other database.
+        b'T' => forget_column_oids(&mut reply.body),
+        b't' => reply.body[2..].chunks_exact_mut(4).for_each(forget_own_type),
         _ => {}
     }
     reply
 }
 
-fn forget_table_oids(body: &mut [u8]) {
+fn forget_column_oids(body: &mut [u8]) {
     let columns = u16::from_be_bytes([body[0], body[1]]);
     let mut at = 2;
     for _ in 0..columns {
         at += body[at..].iter().position(|&byte| byte == 0).expect("a column's name ends") + 1;
         body[at..at + 4].fill(0);
+        forget_own_type(&mut body[at + 6..at + 10]);
         at += 18;
+    }
+}
+
+/// PostgreSQL's own types have oids below this, the same ones everywhere.
+const FIRST_NORMAL_OID: u32 = 16384;
+
+fn forget_own_type(oid: &mut [u8]) {
+    let number = u32::from_be_bytes([oid[0], oid[1], oid[2], oid[3]]);
+    if number >= FIRST_NORMAL_OID {
+        oid.fill(0);
     }
 }

@@ -1,25 +1,73 @@
 //! The worst neighbour on the same server: everything it leaves behind must stay with it.
 
 use crate::harness::frames::{bind, execute, parse, query, sync};
-use crate::harness::{RawClient, Room, codes, rows};
+use crate::harness::{Frame, RawClient, Reply, Room, codes, rows};
 
-/// A client of another plugin, which works on between a client's transactions.
+/// Settings of its own, which PostgreSQL lets anybody have.
+const CHANGES: [&str; 5] = [
+    "set timezone to 'Asia/Tokyo'; set datestyle to 'SQL, DMY'; set intervalstyle to 'sql_standard'",
+    "set application_name to 'changed'; set extra_float_digits to -10; set bytea_output to 'escape'",
+    "set work_mem to '75kB'; set search_path to bravo, pg_catalog; set statement_timeout to '17s'; set my.own to 'theirs'; set our.own to 'theirs'",
+    "set default_transaction_isolation to 'repeatable read'; set default_transaction_deferrable to on",
+    "set role stagehand",
+];
+
+/// Its statements, and its settings one by one.
+fn look_at_itself() -> Vec<Frame> {
+    let settings = "select current_user, session_user, current_schema(), txt from (select string_agg(name || '=' || setting,
+        ' ' order by name) from pg_settings where name not like 'transaction%') a(txt); select current_setting('my.own'),
+        current_setting('our.own'); select name, statement from pg_prepared_statements order by name";
+    vec![
+        bind("", "s1", &[Some("7")]),
+        execute("", 0),
+        bind("", "s2", &[Some("x")]),
+        execute("", 0),
+        sync(),
+        query(settings),
+    ]
+}
+
+/// Clients of another plugin, which work on between a client's transactions.
 pub(super) struct Neighbour {
+    /// Leaves nothing, but the unnamed statement.
     steady: RawClient,
+    /// Has changed whatever can be changed, and means to keep it.
+    changed: RawClient,
+    /// What that one found of itself at the beginning.
+    itself: Vec<Reply>,
+    visits: usize,
 }
 
 impl Neighbour {
     /// A neighbour in the plugin `bravo`.
     pub(super) async fn of(room: &Room) -> Self {
-        Self { steady: room.raw("bravo").await }
+        let (steady, mut changed) = (room.raw("bravo").await, room.raw("bravo").await);
+        for sql in CHANGES {
+            changed.run(sql).await;
+        }
+        let named = [
+            // The client has statements of the same names and texts, which mean something else to it.
+            parse("s1", "select name from item where id = $1"),
+            parse("s2", "select date '01/02/2026', timestamptz '2026-01-01 00:00', $1::text"),
+            sync(),
+        ];
+        assert!(codes(&changed.ask(&named).await).is_empty());
+        let itself = changed.ask(&look_at_itself()).await;
+        assert_eq!(rows(&itself)[..3], ["bravo 7", "01/02/2026", "stagehand"], "{itself:?}");
+        Self { steady, changed, itself, visits: 0 }
     }
 
     /// Does its worst with the server that it is lent, and sees that it is alone.
-    pub(super) async fn act(&mut self, room: &Room, turn: usize) {
+    pub(super) async fn act(&mut self, room: &Room) {
         self.use_and_leave_the_unnamed_statement().await;
         self.fail_in_a_transaction().await;
         self.sees_only_its_own().await;
-        Self::leave_everything_behind(room, turn).await;
+        assert_eq!(self.changed.ask(&look_at_itself()).await, self.itself, "the neighbour is not what it was");
+        // The dearest visit, for each one needs a login.
+        if self.visits.is_multiple_of(3) {
+            Self::leave_everything_behind(room, self.visits / 3).await;
+        }
+        self.visits += 1;
     }
 
     async fn use_and_leave_the_unnamed_statement(&mut self) {
@@ -59,7 +107,7 @@ impl Neighbour {
     }
 
     /// A client of its own, for what it does binds it to a server until its end.
-    async fn leave_everything_behind(room: &Room, turn: usize) {
+    async fn leave_everything_behind(room: &Room, visit: usize) {
         let mut rude = room.raw("bravo").await;
         rude.run(
             "set search_path to nowhere; set application_name to 'rude'; set datestyle to 'German'; set timezone to 'Asia/Tokyo';
@@ -71,7 +119,7 @@ impl Neighbour {
         .await;
         rude.run("reset role; create temp table item (name text); insert into item values ('a stranger''s')").await;
         rude.ask(&[parse("s1", "select 'a stranger''s'"), parse("", "select 'a stranger''s unnamed'"), sync()]).await;
-        match turn % 3 {
+        match visit % 3 {
             0 => rude.leave().await,
             // The socket just closes, in a transaction.
             1 => drop(rude.query("begin; select 1/0").await),

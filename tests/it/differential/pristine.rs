@@ -1,7 +1,7 @@
 //! A new client finds nothing of an old one: it sees what it would see on a new connection to PostgreSQL itself.
 
-use super::assert_equal;
-use crate::harness::RawClient;
+use super::same;
+use crate::harness::{RawClient, Reply};
 
 /// Everything that a session can hold, one question each.
 const QUESTIONS: [&str; 11] = [
@@ -19,11 +19,26 @@ const QUESTIONS: [&str; 11] = [
     "select name from item order by id",
 ];
 
-/// Asks both sides.
-pub(super) async fn assert_pristine(after: &str, plain: &mut RawClient, pooled: &mut RawClient) {
-    for question in QUESTIONS {
-        let expected = plain.query(question).await;
-        let answer = pooled.query(question).await;
-        assert_equal(&format!("a new client after {after:?}: {question}"), &expected, &answer);
+/// What a new client is answered, question by question.
+#[derive(Debug)]
+pub(super) struct Pristine(Vec<Vec<Reply>>);
+
+impl Pristine {
+    /// Asks a client that has said nothing yet.
+    pub(super) async fn ask(client: &mut RawClient) -> Self {
+        let mut answers = Vec::new();
+        for question in QUESTIONS {
+            answers.push(client.query(question).await);
+        }
+        Self(answers)
+    }
+
+    /// Asks another one; the error says which question was answered differently.
+    pub(super) async fn same(&self, after: &str, client: &mut RawClient) -> Result<(), String> {
+        for (question, expected) in QUESTIONS.into_iter().zip(&self.0) {
+            let answer = client.query(question).await;
+            same(&format!("a new client after {after:?}: {question}"), expected, &answer)?;
+        }
+        Ok(())
     }
 }

@@ -63,6 +63,12 @@ impl Script {
         self.step(Until::Tag(b'Z', cycles), frames, Some(at))
     }
 
+    /// Somebody else's statement, on both sides, in the client's schema and with its login.
+    pub(super) fn meanwhile(mut self, sql: &'static str) -> Self {
+        self.steps.push(Step::Meanwhile(sql));
+        self
+    }
+
     /// Frames in one write, after which the server closes the connection.
     pub(super) fn until_closed(mut self, frames: impl IntoIterator<Item = Frame>) -> Self {
         self.stays = false;
@@ -70,13 +76,21 @@ impl Script {
     }
 
     fn step(mut self, until: Until, frames: impl IntoIterator<Item = Frame>, cut: Option<usize>) -> Self {
-        self.steps.push(Step { frames: frames.into_iter().collect(), until, cut });
+        self.steps.push(Step::Say(Say { frames: frames.into_iter().collect(), until, cut }));
         self
     }
 }
 
+/// What happens next.
+pub(super) enum Step {
+    /// The client speaks.
+    Say(Say),
+    /// Somebody else does something.
+    Meanwhile(&'static str),
+}
+
 /// One write, and what comes of it.
-pub(super) struct Step {
+pub(super) struct Say {
     frames: Vec<Frame>,
     until: Until,
     cut: Option<usize>,
@@ -88,8 +102,8 @@ enum Until {
     Closed,
 }
 
-impl Step {
-    /// Plays the step on one side.
+impl Say {
+    /// Says it on one side.
     pub(super) async fn play(&self, client: &mut RawClient) -> Vec<Reply> {
         let bytes = wire(&self.frames);
         match self.cut {
@@ -109,6 +123,15 @@ impl Step {
 }
 
 impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Say(say) => say.fmt(f),
+            Self::Meanwhile(sql) => write!(f, "meanwhile {sql:?}"),
+        }
+    }
+}
+
+impl fmt::Debug for Say {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for frame in &self.frames {
             let body = &frame.body[..frame.body.len().min(100)];
