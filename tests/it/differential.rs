@@ -7,7 +7,7 @@
 
 mod big;
 mod carried;
-mod compare;
+pub(crate) mod compare;
 mod copy;
 mod errors;
 mod extended;

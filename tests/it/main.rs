@@ -12,6 +12,7 @@ mod drivers;
 mod examples;
 mod explain;
 mod faults;
+mod generated;
 mod guards;
 mod harness;
 mod harness_checks;

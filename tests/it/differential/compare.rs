@@ -3,7 +3,7 @@
 use crate::harness::Reply;
 
 /// Compares replies frame by frame; the error says where they differ.
-pub(super) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(), String> {
+pub(crate) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(), String> {
     let (plain, pooled) = (comparable(plain), comparable(pooled));
     let differs = plain.iter().zip(&pooled).position(|(plain, pooled)| plain != pooled);
     let Some(at) = differs.or_else(|| (plain.len() != pooled.len()).then_some(plain.len().min(pooled.len()))) else {
@@ -20,7 +20,7 @@ pub(super) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(),
 /// What a login tells about the session: parameters in the order of their names, for their order has no meaning.
 ///
 /// The authentication differs by nonce, and the key is greenroom's own.
-pub(super) fn comparable_login(hello: &[Reply]) -> Vec<Reply> {
+pub(crate) fn comparable_login(hello: &[Reply]) -> Vec<Reply> {
     let mut told: Vec<_> = hello.iter().filter(|reply| !matches!(reply.tag, b'R' | b'K')).cloned().collect();
     told.sort_by_key(|reply| (reply.tag, reply.word()));
     told

@@ -42,7 +42,7 @@ pub(crate) use log::Log;
 pub(crate) use login::Startup;
 pub(crate) use observer::Observer;
 pub(crate) use program::Program;
-pub(crate) use raw_client::RawClient;
+pub(crate) use raw_client::{Heard, RawClient};
 pub(crate) use reply::{Reply, codes, rows, tags};
 pub(crate) use room::{Room, logical};
 pub(crate) use stage::{STAGEHAND, Stage};

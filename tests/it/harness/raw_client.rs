@@ -91,19 +91,27 @@ impl RawClient {
 
     /// Reads up to and with the `count`th reply with this tag.
     pub(crate) async fn until(&mut self, tag: u8, count: usize) -> Vec<Reply> {
+        let (replies, end) = self.heard(tag, count, PATIENCE).await;
+        let expected = char::from(tag);
+        assert_eq!(end, Heard::All, "{count} times {expected:?} expected, not only {replies:?}");
+        replies
+    }
+
+    /// The same, for at most this long from reply to reply; says what came, and how it ended.
+    pub(crate) async fn heard(&mut self, tag: u8, count: usize, patience: Duration) -> (Vec<Reply>, Heard) {
         let mut replies = Vec::new();
         let mut missing = count;
         while missing > 0 {
-            match timeout(PATIENCE, read_frame(&mut self.stream)).await {
+            match timeout(patience, read_frame(&mut self.stream)).await {
                 Ok(Ok(Some((seen, body)))) => {
                     missing -= usize::from(seen == tag);
                     replies.push(Reply { tag: seen, body });
                 }
-                Ok(end) => panic!("{missing} more {:?} expected, not {end:?} after {replies:?}", char::from(tag)),
-                Err(_) => panic!("{missing} more {:?} expected, nothing after {replies:?}", char::from(tag)),
+                Ok(Ok(None) | Err(_)) => return (replies, Heard::Closed),
+                Err(_) => return (replies, Heard::Silence),
             }
         }
-        replies
+        (replies, Heard::All)
     }
 
     /// Reads what comes until nothing has come for a while.
@@ -159,6 +167,17 @@ impl RawClient {
         client.send_bytes(&frames::cancel_request(*pid, secret)).await;
         assert!(client.until_closed().await.is_empty(), "a CancelRequest is never answered");
     }
+}
+
+/// How a client's listening ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// With what it listened for.
+    All,
+    /// The connection ended.
+    Closed,
+    /// Nothing came any more.
+    Silence,
 }
 
 /// How many ReadyForQuery these messages bring when no COPY swallows a Sync and no error a Query.
