@@ -4,6 +4,7 @@ mod code;
 mod ends;
 mod frames;
 mod hidden;
+mod matrix;
 mod reading;
 mod sequences;
 mod texts;
