@@ -1,5 +1,8 @@
 //! A cancel request reaches the query it is meant for, and never another one.
 
+mod crowd;
+mod places;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;

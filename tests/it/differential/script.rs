@@ -134,8 +134,7 @@ impl fmt::Debug for Step {
 impl fmt::Debug for Say {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for frame in &self.frames {
-            let body = &frame.body[..frame.body.len().min(100)];
-            write!(f, "{}[{}] ", char::from(frame.tag), body.escape_ascii())?;
+            write!(f, "{frame:?} ")?;
         }
         match self.cut {
             Some(at) => write!(f, "cut at {at}"),

@@ -1,8 +1,8 @@
 //! A PostgreSQL that answers as a test tells it: wrongly, late, in part, or not at all.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,9 +52,20 @@ pub(crate) struct FakeServer {
     accepting: JoinHandle<()>,
 }
 
+/// What reached a server during an act of the test, and how often it answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// The messages of each read, so of each write of greenroom, whichever connection it was on.
+    pub(crate) reads: Vec<Vec<Frame>>,
+    /// Writes of the server.
+    pub(crate) writes: usize,
+}
+
 /// How often something happened.
 #[derive(Debug, Default)]
 struct Counts {
+    /// What is read while a test listens.
+    heard: Mutex<Option<Vec<Vec<Frame>>>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     logging_in: AtomicUsize,
@@ -118,6 +129,17 @@ impl FakeServer {
     }
 }
 
+impl FakeServer {
+    /// Listens to what `act` brings to the server.
+    pub(crate) async fn traffic(&self, act: impl Future<Output = ()>) -> Traffic {
+        let before = self.reads_and_writes();
+        *self.counts.heard.lock().expect("no test panics with it") = Some(Vec::new());
+        act.await;
+        let reads = self.counts.heard.lock().expect("no test panics with it").take();
+        Traffic { reads: reads.expect("it was put there above"), writes: self.reads_and_writes().1 - before.1 }
+    }
+}
+
 impl Drop for FakeServer {
     fn drop(&mut self) {
         self.accepting.abort();
@@ -163,13 +185,19 @@ impl Connection {
             }
             self.counts.reads.fetch_add(1, Ordering::Relaxed);
             buffer.extend_from_slice(&chunk[..len]);
-            let mut usual = Vec::new();
+            let mut frames = Vec::new();
             while let Some(total) = whole(&buffer) {
                 let mut bytes = &buffer[..total];
                 let (tag, body) = read_frame(&mut bytes).await?.expect("a whole frame");
                 buffer.drain(..total);
-                let frame = Frame::new(tag, body);
-                if tag == b'X' {
+                frames.push(Frame::new(tag, body));
+            }
+            if let Some(heard) = self.counts.heard.lock().expect("no test panics with it").as_mut() {
+                heard.push(frames.clone());
+            }
+            let mut usual = Vec::new();
+            for frame in frames {
+                if frame.tag == b'X' {
                     return Ok(());
                 }
                 match (self.script)(self.number, Phase::Message(messages, &frame)) {

@@ -1,7 +1,9 @@
 //! Messages of a client, written by hand: nothing of greenroom is used, so that a test does not share its mistakes.
 
+use std::fmt;
+
 /// One message of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) tag: u8,
     pub(crate) body: Vec<u8>,
@@ -17,6 +19,13 @@ impl Frame {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let len = u32::try_from(self.body.len() + 4).expect("a test's message is below 4 GiB");
         [&[self.tag][..], &len.to_be_bytes(), &self.body].concat()
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = &self.body[..self.body.len().min(100)];
+        write!(f, "{}[{}]", char::from(self.tag), body.escape_ascii())
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 pub(crate) use client::Client;
 pub(crate) use command::{Checked, Typed};
 pub(crate) use fake_answers::{answer, welcome};
-pub(crate) use fake_server::{Answer, FakeServer, Phase};
+pub(crate) use fake_server::{Answer, FakeServer, Phase, Traffic};
 pub(crate) use frames::Frame;
 pub(crate) use greenroom::{Greenroom, Limits};
 pub(crate) use http::{Metrics, get};

@@ -1,0 +1,104 @@
+//! What a session costs a server: for a session that has changed nothing not one byte, for one that has no extra round trip.
+
+use crate::harness::frames::{Frame, bind, describe_portal, execute, extended, flush, parse, query, sync};
+use crate::harness::{FakeServer, Greenroom, RawClient, Room, Traffic, codes};
+
+/// One server behind one plugin, and two clients that it has served already.
+async fn served() -> (FakeServer, Room, RawClient, RawClient) {
+    let fake = FakeServer::usual().await;
+    let room = Greenroom::start().behind(&fake).servers(1).await;
+    let (mut first, mut next) = (room.raw("catalog").await, room.raw("catalog").await);
+    for client in [&mut first, &mut next] {
+        client.run("select 1").await;
+    }
+    (fake, room, first, next)
+}
+
+/// What the server sees of these messages.
+async fn sees(fake: &FakeServer, client: &mut RawClient, frames: &[Frame]) -> Traffic {
+    let ask = async {
+        let replies = client.ask(frames).await;
+        assert!(codes(&replies).is_empty(), "{replies:?}");
+    };
+    fake.traffic(ask).await
+}
+
+/// The messages as they are, in one write, answered by one.
+fn as_they_are(frames: &[Frame]) -> Traffic {
+    Traffic { reads: vec![frames.to_vec()], writes: 1 }
+}
+
+/// Fails the test unless the messages came last in the only write, behind something that was answered with them.
+fn assert_no_round_trip(traffic: &Traffic, frames: &[Frame]) {
+    let [only] = &traffic.reads[..] else { panic!("a round trip more: {traffic:?}") };
+    assert!(only.ends_with(frames) && only.len() > frames.len(), "{traffic:?}");
+    assert_eq!(traffic.writes, 1, "{traffic:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_has_changed_nothing_costs_nothing() {
+    let (fake, _room, mut first, mut next) = served().await;
+    let named = |sql| [parse("", sql), bind("p", "", &[]), describe_portal("p"), execute("p", 0), sync()];
+    for frames in [
+        vec![query("select 1")],
+        vec![query("begin"), query("select 1"), query("commit")],
+        extended("select $1", &[Some("x")]),
+        named("select 2").to_vec(),
+        [extended("select 1", &[]), extended("select 2", &[]), vec![flush(), query("select 3")]].concat(),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(sees(&fake, &mut first, &frames).await, as_they_are(&frames));
+            assert_eq!(sees(&fake, &mut next, &frames).await, as_they_are(&frames));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_a_server_when_a_client_says_nothing() {
+    let (fake, _room, mut first, next) = served().await;
+    assert_eq!(sees(&fake, &mut first, &[sync(), sync()]).await, Traffic { reads: Vec::new(), writes: 0 });
+    let goodbye = fake.traffic(async {
+        next.leave().await;
+        first.until_quiet(std::time::Duration::from_millis(50)).await;
+    });
+    assert_eq!(goodbye.await, Traffic { reads: Vec::new(), writes: 0 });
+    assert_eq!(fake.open(), 1);
+}
+
+#[tokio::test]
+async fn a_search_path_of_its_own_costs_no_round_trip() {
+    let (fake, _room, mut first, mut next) = served().await;
+    assert_eq!(sees(&fake, &mut first, &[query("set search_path to a")]).await.reads.len(), 1);
+    let frames = [query("select 1")];
+    assert_eq!(sees(&fake, &mut first, &frames).await, as_they_are(&frames), "it is there already");
+    assert_no_round_trip(&sees(&fake, &mut next, &frames).await, &frames);
+    for frames in [vec![query("select 1")], extended("select 1", &[]), vec![query("begin"), query("rollback")]] {
+        assert_no_round_trip(&sees(&fake, &mut first, &frames).await, &frames);
+        assert_eq!(sees(&fake, &mut first, &frames).await, as_they_are(&frames));
+        assert_no_round_trip(&sees(&fake, &mut next, &frames).await, &frames);
+        assert_eq!(sees(&fake, &mut next, &frames).await, as_they_are(&frames));
+    }
+}
+
+#[tokio::test]
+async fn the_unnamed_statement_of_before_costs_no_round_trip() {
+    let (fake, _room, mut first, mut next) = served().await;
+    let statement = parse("", "select 'mine'");
+    sees(&fake, &mut first, &[statement.clone(), sync()]).await;
+    let again = [bind("", "", &[]), execute("", 0), sync()];
+    sees(&fake, &mut next, &[query("select 1")]).await;
+    let traffic = sees(&fake, &mut first, &again).await;
+    assert_eq!(traffic.reads, [[&[statement][..], &again].concat()]);
+}
+
+#[tokio::test]
+async fn a_role_is_awaited_once_on_each_server_that_is_in_another() {
+    let (fake, _room, mut first, mut next) = served().await;
+    sees(&fake, &mut first, &[query("set role stagehand")]).await;
+    let frames = [query("select 1")];
+    assert_eq!(sees(&fake, &mut first, &frames).await, as_they_are(&frames), "it is there already");
+    sees(&fake, &mut next, &frames).await;
+    let traffic = sees(&fake, &mut first, &frames).await;
+    assert_eq!(traffic.reads.len(), 2, "{traffic:?}");
+    assert_eq!(traffic.reads[1], frames, "nothing of the client before its role is certain");
+}
