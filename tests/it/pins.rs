@@ -1,9 +1,9 @@
-//! State that outlives a transaction keeps its server, with a reason, and never reaches anyone else.
+//! State that outlives a transaction keeps its server, with a reason. That it reaches nobody else is in `leaks/matrix.rs`.
 
 use std::time::Duration;
 
 use crate::harness::frames::{parse, query, sync};
-use crate::harness::{Greenroom, Room, codes, eventually, rows};
+use crate::harness::{Greenroom, codes, eventually, rows};
 
 /// A way to leave something in a session.
 const STATES: [&str; 23] = [
@@ -45,82 +45,6 @@ const CARRIED: [&str; 10] = [
     "select set_config('work_mem', '77kB', false)",
     "begin; set work_mem to '77kB'; commit",
 ];
-
-/// Everything that a new session can see of itself, a row each.
-const LOOK: &str = "select name || '=' || setting from pg_settings where name not like 'transaction%' order by name;
-    select current_user = session_user; select coalesce(current_setting('our.own', true), '');
-    select 'statements ' || count(*) from pg_prepared_statements;
-    select 'held cursors ' || count(*) from pg_cursors where is_holdable;
-    select 'temporary ' || count(*) from pg_class where relnamespace = pg_my_temp_schema();
-    select 'locks ' || count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid();
-    select 'channels ' || count(*) from pg_listening_channels();
-    select name from item";
-
-/// One server for all, so that what is left behind would be found.
-async fn one_server() -> (Room, Vec<String>) {
-    let room = Greenroom::start().auth("trust").servers(1).await;
-    let client = room.client("catalog").await;
-    client.run("create table item (name text); insert into item values ('our own'); create sequence ticket").await;
-    let untouched = client.values(LOOK).await;
-    (room, untouched)
-}
-
-/// Fails the test when a new client finds anything but what the first one found.
-async fn assert_untouched(room: &Room, untouched: &[String], after: &str) {
-    let client = room.client("catalog").await;
-    let found = client.values(LOOK).await;
-    let differs = found.iter().zip(untouched).find(|(found, expected)| found != expected);
-    assert!(differs.is_none() && found.len() == untouched.len(), "after {after}: {differs:?}");
-    assert_eq!(client.failure("select lastval()").await, "55000", "after {after}");
-}
-
-#[tokio::test]
-async fn nothing_is_left_behind_by_a_client_that_leaves() {
-    let (room, untouched) = one_server().await;
-    for state in STATES {
-        let mut client = room.raw("catalog").await;
-        client.run(state).await;
-        client.leave().await;
-        assert_untouched(&room, &untouched, state).await;
-    }
-}
-
-#[tokio::test]
-async fn nothing_is_left_behind_by_a_client_that_vanishes() {
-    let (room, untouched) = one_server().await;
-    for state in STATES {
-        let mut client = room.raw("catalog").await;
-        client.run(state).await;
-        drop(client);
-        assert_untouched(&room, &untouched, state).await;
-    }
-}
-
-#[tokio::test]
-async fn nothing_is_left_behind_by_a_client_that_vanishes_in_a_transaction() {
-    let (room, untouched) = one_server().await;
-    for state in STATES {
-        let mut client = room.raw("catalog").await;
-        client.run(state).await;
-        // Not even with more of it on its way.
-        client.send(&[query("begin"), query("select 1/0"), query("rollback"), query(state)]).await;
-        drop(client);
-        assert_untouched(&room, &untouched, state).await;
-    }
-}
-
-#[tokio::test]
-async fn named_statements_of_the_protocol_are_nobody_elses() {
-    let (room, untouched) = one_server().await;
-    let mut client = room.raw("catalog").await;
-    client.ask(&[parse("s1", "select 'left behind'"), sync()]).await;
-    client.leave().await;
-    assert_untouched(&room, &untouched, "a named statement").await;
-    let mut client = room.raw("catalog").await;
-    client.ask(&[parse("s1", "select 'left behind'"), sync()]).await;
-    drop(client);
-    assert_untouched(&room, &untouched, "a named statement").await;
-}
 
 #[tokio::test]
 async fn a_pinned_session_keeps_its_server_and_others_get_another() {

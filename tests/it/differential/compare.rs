@@ -9,11 +9,16 @@ pub(crate) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(),
     let Some(at) = differs.or_else(|| (plain.len() != pooled.len()).then_some(plain.len().min(pooled.len()))) else {
         return Ok(());
     };
+    let around = |replies: &[Reply]| {
+        let near = replies.iter().skip(at.saturating_sub(8)).take(16).map(|reply| format!("\n    {reply:?}"));
+        near.collect::<String>()
+    };
     Err(format!(
-        "{place}\nreply {at} differs:\n  PostgreSQL: {:?}\n  greenroom:  {:?}\nall of PostgreSQL's: {plain:?}\nall of \
-         greenroom's:  {pooled:?}",
+        "{place}\nreply {at} differs:\n  PostgreSQL: {:?}\n  greenroom:  {:?}\n  around it, PostgreSQL's:{}\n  and greenroom's:{}",
         plain.get(at),
-        pooled.get(at)
+        pooled.get(at),
+        around(&plain),
+        around(&pooled)
     ))
 }
 

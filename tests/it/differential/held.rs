@@ -150,6 +150,14 @@ async fn locks_sequences_and_libraries_are_the_clients_own() {
     Differential::start()
         .await
         .play([
+            Script::new("sequences read first in a transaction").queries([
+                "begin",
+                "select currval('ticket')",
+                "rollback",
+                "begin read only",
+                "select lastval()",
+                "rollback",
+            ]),
             Script::new("locks of every form").queries([
                 "select pg_advisory_lock(41), pg_advisory_lock_shared(42), pg_advisory_lock(4, 3)",
                 locks,

@@ -62,12 +62,18 @@ impl Neighbour {
         self.use_and_leave_the_unnamed_statement().await;
         self.fail_in_a_transaction().await;
         self.sees_only_its_own().await;
+        self.changed.run("begin; set local search_path to pg_catalog; set local timezone to 'UTC'; rollback").await;
         assert_eq!(self.changed.ask(&look_at_itself()).await, self.itself, "the neighbour is not what it was");
         // The dearest visit, for each one needs a login.
         if self.visits.is_multiple_of(3) {
             Self::leave_everything_behind(room, self.visits / 3).await;
         }
         self.visits += 1;
+    }
+
+    /// The server that it is lent.
+    pub(super) async fn server(&mut self) -> String {
+        rows(&self.steady.run("select pg_backend_pid()").await).remove(0)
     }
 
     async fn use_and_leave_the_unnamed_statement(&mut self) {
@@ -84,8 +90,9 @@ impl Neighbour {
     }
 
     async fn fail_in_a_transaction(&mut self) {
-        let open = "begin isolation level serializable read only; set local search_path to pg_catalog;
-                    set local work_mem to '77kB'; select pg_advisory_xact_lock(4240)";
+        // Nothing that would give it a server of its own: it has to meet the client.
+        let open = "begin isolation level serializable read only; set local work_mem to '77kB';
+                    select pg_advisory_xact_lock(4240)";
         self.steady.run(open).await;
         let replies = self.steady.ask(&[parse("", "select 'of a failed transaction'"), query("select 1/0")]).await;
         assert_eq!(codes(&replies), ["22012"]);

@@ -50,6 +50,14 @@ async fn a_transaction_keeps_or_undoes_its_settings() {
                 "begin; set local role stagehand; set search_path to pg_catalog; commit",
                 "select current_user = session_user, current_schema()",
             ]),
+            Script::new("reset together with more of a message").queries([
+                "begin",
+                "reset all; select current_schema()",
+                "commit",
+                "begin",
+                "select 1; discard temp; reset all",
+                "rollback",
+            ]),
             Script::new("failed").queries([
                 "begin",
                 "set work_mem to '1MB'",

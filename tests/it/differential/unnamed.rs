@@ -44,6 +44,15 @@ async fn the_unnamed_statement_is_the_clients_own_over_transactions() {
                 .ask([parse("", "select 'mine'"), sync()])
                 .ask([close_statement(""), sync()])
                 .ask(again()),
+            Script::new("closed and used in one batch").ask([parse("", "select 'mine'"), sync()]).ask([
+                close_statement(""),
+                bind("", "", &[]),
+                execute("", 0),
+                sync(),
+            ]),
+            Script::new("used again behind a batch that failed")
+                .ask([parse("", "select 'mine'"), sync()])
+                .ask([[execute("nobody", 0)].as_slice(), &again(), &again()].concat()),
             Script::new("kept over an error elsewhere")
                 .ask([parse("", "select 1/($1::int)"), sync()])
                 .ask(one("0"))
