@@ -20,26 +20,25 @@ pub(super) enum Kind {
     Staying,
 }
 
-/// Words of texts that keep a server.
-const STAYING_WORDS: [&str; 18] = [
-    "set",
-    "reset",
-    "discard",
-    "prepare",
-    "deallocate",
+/// Parts of texts that may keep a server beyond the transaction: temporary things, locks, cursors, numbers, names, and
+/// settings that cannot be carried.
+const KEEPING: [&str; 16] = [
     "temp",
     "advisory_lock",
-    "advisory_unlock",
-    "hold",
+    "with hold",
+    "prepare ",
     "nextval",
     "currval",
     "lastval",
-    "setval",
-    "seed",
     "do $",
-    "load",
-    "close",
-    "listen",
+    "my.own",
+    "our.own",
+    "client_encoding",
+    "names",
+    "standard_conforming_strings",
+    "update pg_settings",
+    "execute",
+    "deallocate",
 ];
 
 impl Kind {
@@ -50,31 +49,15 @@ impl Kind {
             Self::Staying => 3,
         }
     }
+}
 
-    /// Whether what is said, in a transaction or not, may keep a server beyond the transaction.
-    pub(super) fn stays(self, words: &[Word], open: bool) -> bool {
-        let mut texts = words.iter().filter_map(|word| match word {
-            Word::Query(sql) | Word::Parse(_, sql) => Some(sql),
-            _ => None,
-        });
-        match self {
-            // Of these, a setting that is carried along keeps none, when it is all that is said.
-            Self::Passing => {
-                let is_alone = matches!(words, [Word::Query(sql)] if !open && !sql.contains([';', '(']));
-                let is_carried = |sql: &String| is_alone && !sql.contains("local");
-                texts.any(|sql| sql.contains("set") && !is_carried(sql))
-            }
-            Self::Staying => {
-                let named = words.iter().any(|word| matches!(word, Word::Parse(name, _) if !name.is_empty()));
-                named || texts.any(|sql| STAYING_WORDS.iter().any(|staying| sql.contains(staying)))
-            }
-        }
-    }
-
-    /// Whether startup parameters keep a server.
-    pub(super) fn startup_stays(self) -> bool {
-        true
-    }
+/// Whether what is said may keep a server beyond the transaction.
+pub(super) fn stays(words: &[Word]) -> bool {
+    words.iter().any(|word| match word {
+        Word::Parse(name, _) if !name.is_empty() => true,
+        Word::Query(sql) | Word::Parse(_, sql) => KEEPING.iter().any(|part| sql.contains(part)),
+        _ => false,
+    })
 }
 
 /// The script of a seed.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::steps::{Act, Step};
+use super::steps::{Act, Step, Word};
 use super::world::World;
 
 /// How long a failed test may go on looking for a shorter script.
@@ -32,7 +32,10 @@ pub(super) async fn shrink(world: &mut World, mut steps: Vec<Step>, mut differen
         while started.elapsed() < LIMIT {
             let mut fewer = steps.clone();
             let Act::Say(words) = &mut fewer[at].act else { break };
-            // The last one brings the answer that the client listens for.
+            // A Sync brings the answers that the client listens for, and keeps an error away from what follows.
+            while words.get(word).is_some_and(|word| matches!(word, Word::Sync)) {
+                word += 1;
+            }
             if word + 1 >= words.len() {
                 break;
             }
