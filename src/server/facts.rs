@@ -11,7 +11,7 @@ use crate::sql::quote;
 
 /// What makes a function's body suspect: statements at the beginning of a line of thought (`SET` behind an UPDATE is none),
 /// SQL that is put together at run time, and temporary objects.
-const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M";
+const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M|\mupdate\M[^;]*\mpg_settings\M";
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
 const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statements?";
@@ -193,6 +193,10 @@ fn question() -> String {
         // Views and rules, but for the system's own, of which there are many: their numbers are below 16384.
         "FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384
          AND pg_catalog.concat(r.ev_action, r.ev_qual) ~ (SELECT calls_or_nextval FROM stored)"
+            .to_owned(),
+        // An UPDATE of a view of pg_settings is one of pg_settings, and that is a SET.
+        "FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384 AND r.ev_action::pg_catalog.text
+         ~ pg_catalog.concat(':relid ', 'pg_catalog.pg_settings'::pg_catalog.regclass::pg_catalog.oid, '\\M')"
             .to_owned(),
         // Defaults: nextval is what every serial column has; it leaves what only currval and lastval can see.
         "FROM pg_catalog.pg_attrdef a WHERE a.adbin::pg_catalog.text ~ (SELECT calls FROM stored)".to_owned(),

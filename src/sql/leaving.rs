@@ -24,6 +24,7 @@ struct Statement {
     temporary: bool,
     on_commit: bool,
     on_commit_drop: bool,
+    updates: bool,
 }
 
 impl Statement {
@@ -35,6 +36,7 @@ impl Statement {
         temporary: false,
         on_commit: false,
         on_commit_drop: false,
+        updates: false,
     };
 }
 
@@ -182,6 +184,11 @@ impl Leaving {
             }
             // SET x TO DEFAULT, SET TIME ZONE LOCAL.
             Key::Default | Key::Local if statement.first == Some(Key::Set) => self.effects.insert(Effect::Reset),
+            Key::Update => statement.updates = true,
+            // A rule makes it a set_config(), with a name that may be in a parameter and a value that may be NULL.
+            Key::Settings if statement.updates => {
+                self.effects.extend(Effects::of(&[Effect::Settings, Effect::Placeholder, Effect::Reset]));
+            }
             Key::Hold if statement.first == Some(Key::Declare) => self.effects.insert(Effect::HeldCursor),
             Key::Commit => statement.on_commit = previous == Some(Key::On),
             Key::Drop => statement.on_commit_drop |= statement.on_commit && previous == Some(Key::Commit),

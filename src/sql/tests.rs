@@ -20,6 +20,7 @@ fn ordinary_statements_leave_nothing() {
         "select * from \"catalog\" where \"id\" = $1 limit $2",
         "update \"t\" set \"a\" = $1, \"role\" = 'x' where \"temp\" = 2",
         "insert into t (temp, \"set\") values (1, 'SET x = 1; LISTEN y')",
+        "select setting from pg_settings where name = $1",
         "BEGIN;",
         "COMMIT;",
         "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY;",
@@ -64,6 +65,8 @@ fn what_outlives_the_transaction_is_found() {
         ("select 1; /* x */ set a = 1", Effect::Settings),
         ("select SET_CONFIG('a', 'b', false)", Effect::Settings),
         ("select pg_catalog.\"set_config\"('a', 'b', false)", Effect::Settings),
+        ("update pg_settings set setting = '2MB' where name = $1", Effect::Settings),
+        ("explain analyze update only pg_catalog.\"pg_settings\" set setting = null", Effect::Settings),
         ("LISTEN x", Effect::Listen),
         ("create temp table x (a int)", Effect::Temporary),
         ("create local temporary table x (a int)", Effect::Temporary),
@@ -131,6 +134,7 @@ fn a_setting_that_no_catalog_lists_is_told_from_the_others() {
         "SET LOCAL app.tenant = 'x'",
         "select set_config('our.own', 'x', false)",
         "select set_limit(0.5)",
+        "update pg_settings set setting = $1 where name = $2",
     ] {
         assert!(effects(text).contains(&Effect::Placeholder), "{text}");
     }
@@ -178,6 +182,7 @@ fn a_way_back_to_the_beginning_is_found() {
         "set time zone local",
         "set session authorization default",
         "select set_config('work_mem', null, false)",
+        "update pg_settings set setting = null",
     ] {
         assert!(effects(text).contains(&Effect::Reset), "{text}");
     }

@@ -64,6 +64,9 @@ pub(super) enum Key {
     Release,
     /// public, perhaps with a name of that schema behind it.
     Public,
+    Update,
+    /// pg_settings: an UPDATE of it is a SET.
+    Settings,
 }
 
 /// Names of functions that leave something behind, of those that run a string as SQL, and of what shows the names of prepared
@@ -163,6 +166,8 @@ const KEYS: &[(&[u8], Key)] = &[
     (b"client_encoding", Key::Reading),
     (b"names", Key::Reading),
     (b"public", Key::Public),
+    (b"update", Key::Update),
+    (b"pg_settings", Key::Settings),
     (b"default", Key::Default),
     (b"close", Key::Release),
 ];
@@ -214,7 +219,10 @@ pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
     }
     match KEYS.iter().find(|(name, _)| *name == word) {
         // Settings and schemas have their name in quotes as well.
-        Some((_, key)) if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public) => {
+        Some((_, key))
+            if !quoted
+                || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public | Key::Settings) =>
+        {
             Word::Key(*key)
         }
         _ => Word::Plain,

@@ -4,7 +4,7 @@ use super::Leaks;
 use crate::harness::{Client, Greenroom};
 
 /// Where it is hidden, how that is made, and a text that sets it free.
-const HIDDEN: [(&str, &str, &str); 11] = [
+const HIDDEN: [(&str, &str, &str); 13] = [
     (
         "a domain's default",
         "create domain word as text default set_config('our.own', 'leak', false); create table t (a int, b word)",
@@ -36,6 +36,17 @@ const HIDDEN: [(&str, &str, &str); 11] = [
         "select same()",
     ),
     ("a view", "create view v as select set_config('our.own', 'leak', false) as word", "select * from v"),
+    (
+        "a view of settings",
+        "create view v as select * from pg_settings",
+        "update v set setting = '77kB' where name = 'work_mem'",
+    ),
+    (
+        "a function that changes settings",
+        "create function f() returns void language sql as
+             'update pg_catalog.pg_settings set setting = ''77kB'' where name = ''work_mem'''",
+        "select f()",
+    ),
     (
         "a rule",
         "create table t (a int);
