@@ -159,6 +159,12 @@ impl Queue {
         batch.into_iter().any(|asked| *asked == Asked::Parse { ours: false })
     }
 
+    /// Whether a Parse of ours stands in a batch before the one at hand: an error there would have it skipped.
+    pub fn has_supplied_unnamed_before(&self) -> bool {
+        let before = self.0.iter().rev().skip_while(|asked| !asked.ends_with_ready());
+        before.into_iter().any(|asked| *asked == Asked::Parse { ours: true })
+    }
+
     /// Our own queries go ahead of everything.
     pub fn put_prelude_first(&mut self, cycles: u32) {
         (0..cycles).for_each(|_| self.0.push_front(Asked::Prelude));

@@ -294,6 +294,9 @@ impl Session {
     /// leave a stranger's statement where it was.
     fn supply_unnamed(&mut self) -> Verdict {
         match self.unnamed.place() {
+            Place::There if self.unnamed.is_being_supplied() && self.queue.has_supplied_unnamed_before() => {
+                Verdict::AwaitAnswers
+            }
             Place::There => Verdict::Forward,
             Place::OnItsWay if self.queue.has_parsed_unnamed() => Verdict::Forward,
             Place::OnItsWay => Verdict::AwaitAnswers,

@@ -181,6 +181,10 @@ impl Session {
         match asked {
             Some(Asked::Parse { ours: false }) => self.unnamed.confirm(),
             Some(Asked::Prepare { ours: false, .. }) => self.statements.confirm(),
+            Some(Asked::Parse { ours: true }) => {
+                self.unnamed.supply_worked();
+                return Reply::Swallow;
+            }
             _ => return Reply::Swallow,
         }
         Reply::Forward

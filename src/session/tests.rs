@@ -194,6 +194,23 @@ fn a_failed_parse_ends_the_unnamed_statement_and_a_skipped_one_does_not() {
 }
 
 #[test]
+fn a_bind_behind_a_batch_that_may_fail_waits_until_the_server_has_the_unnamed_statement() {
+    let mut session = session();
+    session.on_client(&parse("", "select 1"), None);
+    session.on_client(&bare(Frontend::SYNC), None);
+    answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
+    session.lease_ended();
+
+    session.on_client(&frame(Frontend::EXECUTE, b"nope\0\0\0\0\0"), None);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Splice(0));
+    session.put_splice(&mut Vec::new());
+    session.on_client(&bare(Frontend::SYNC), None);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::AwaitAnswers);
+    answer(&mut session, &[Backend::ERROR, Backend::READY_FOR_QUERY]);
+    assert_eq!(session.on_client(&bind("", ""), None), Verdict::Splice(0), "it was skipped");
+}
+
+#[test]
 fn a_sync_sent_before_copy_in_is_known_is_not_waited_for() {
     let mut session = session();
     for frame in [parse("", "copy t from stdin"), bind("", ""), execute(), bare(Frontend::SYNC)] {

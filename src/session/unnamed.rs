@@ -37,6 +37,8 @@ pub struct Unnamed {
     live: Option<Range<usize>>,
     /// The leased server has the client's.
     on_server: bool,
+    /// By a Parse of ours that is not answered yet.
+    supplying: bool,
     /// A simple query or a Close is on its way that will end it.
     ending: bool,
 }
@@ -75,6 +77,7 @@ impl Unnamed {
     pub fn confirm(&mut self) {
         self.live = self.pending.pop_front().filter(|range| !range.is_empty());
         self.on_server = true;
+        self.supplying = false;
         self.compact();
     }
 
@@ -102,7 +105,7 @@ impl Unnamed {
     /// What is on its way will never arrive.
     pub fn forget_pending(&mut self) {
         self.pending.clear();
-        self.on_server = false;
+        self.leave_server();
         self.ending = false;
         self.compact();
     }
@@ -117,6 +120,7 @@ impl Unnamed {
     /// The lease ended, or a new one begins.
     pub fn leave_server(&mut self) {
         self.on_server = false;
+        self.supplying = false;
     }
 
     /// What a message that uses the client's statement finds on the leased server.
@@ -139,6 +143,18 @@ impl Unnamed {
     /// The server is being given what [`Self::parse_frame`] told.
     pub fn supplied(&mut self) {
         self.on_server = true;
+        self.supplying = true;
+    }
+
+    /// The server has it.
+    pub fn supply_worked(&mut self) {
+        self.supplying = false;
+    }
+
+    /// Whether that is not answered yet.
+    #[inline]
+    pub fn is_being_supplied(&self) -> bool {
+        self.supplying
     }
 
     /// Bytes held.
