@@ -214,7 +214,7 @@ async fn settings_change_without_a_set() {
                 "select current_user = session_user, current_setting('work_mem'), current_setting('our.own')",
                 "set work_mem to '1MB'; set our.own to 'z'",
                 "discard all",
-                "select current_user = session_user, current_setting('work_mem'), current_setting('our.own')",
+                "select current_user = session_user, current_setting('work_mem'), nullif(current_setting('our.own', true), '')",
                 "begin",
                 "discard all",
                 "rollback",

@@ -52,7 +52,8 @@ async fn a_transaction_keeps_or_undoes_its_settings() {
             ]),
             Script::new("reset together with more of a message").queries([
                 "begin",
-                "reset all; select current_schema()",
+                "reset all; select 1",
+                "select current_schema()",
                 "commit",
                 "begin",
                 "select 1; discard temp; reset all",
@@ -212,7 +213,7 @@ async fn settings_of_extensions_are_the_clients_own() {
                 "select current_setting('our.own', true)",
                 "set our.own to 'f'",
                 "discard all",
-                "select current_setting('our.own', true), current_setting('our.Odd', true)",
+                "select nullif(current_setting('our.own', true), ''), nullif(current_setting('our.Odd', true), '')",
             ]),
             Script::new("long and odd values").queries([
                 &*format!("set our.own to '{}'", "v".repeat(127)),

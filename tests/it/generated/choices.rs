@@ -105,7 +105,7 @@ const PORTALS: [&str; 2] = ["", "p1"];
 const LOOK: &str =
     "select name, setting from pg_settings where name not like 'transaction%' and name not like 'plpgsql.%'
     order by name; show search_path; select current_user, session_user, current_schema();
-    select current_setting('my.own', true), current_setting('our.own', true);
+    select nullif(current_setting('my.own', true), ''), nullif(current_setting('our.own', true), '');
     select name, statement, from_sql from pg_prepared_statements order by name;
     select name, is_holdable from pg_cursors order by name;
     select relname from pg_class where relnamespace = pg_my_temp_schema() order by relname;
@@ -232,7 +232,7 @@ impl Choose {
             "select name from item where id = $1",
             "select $1::int + 1",
             "select 10 / $1::int",
-            "select current_setting('work_mem'), current_setting('my.own', true), current_user, $1::text",
+            "select current_setting('work_mem'), nullif(current_setting('my.own', true), ''), current_user, $1::text",
             "select timestamptz '2026-01-02 03:04+00', 1::float8 / 3, interval '1 day', '\\xff'::bytea, $1::text",
             "select count(*) from log where who = $1::int",
             "insert into log values ($1::int, 'prepared')",
