@@ -420,3 +420,16 @@ async fn a_reset_of_a_session_that_is_kept_goes_back_to_what_its_startup_message
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_client_asks_while_its_server_is_asked_is_decided_when_that_has_told() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table item (name text); insert into item values ('ours')").await;
+    for _ in 0..20 {
+        // The server is asked about the second one, for it was sent behind another.
+        client.ask(&[query("commit"), query("set work_mem to '2MB'")]).await;
+        let replies = client.query("reset all; select name from item; select current_setting('work_mem')").await;
+        assert_eq!(rows(&replies), ["ours", "4MB"], "{replies:?}");
+    }
+}

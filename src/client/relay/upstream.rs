@@ -17,6 +17,11 @@ impl Relay<'_> {
             // What follows waits in the buffer.
             return Flow::Continue(());
         }
+        if matches!(&self.lending, Lending::Waiting(waiting) if waiting.own) {
+            // What becomes of it, and of the server, depends on what that one tells.
+            self.held_back = HeldBack::ForAnswers;
+            return Flow::Continue(());
+        }
         loop {
             self.read_frames()?;
             if self.errand.is_some() {
