@@ -14,7 +14,7 @@ pub(super) const PLUGINS: [&str; 2] = ["alpha", "bravo"];
 /// What the clients of a script are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// They leave nothing in their servers that would keep one.
+    /// They leave nothing in their servers but what goes along with them.
     Passing,
     /// They leave whatever can be left.
     Staying,
@@ -60,6 +60,29 @@ pub(super) fn stays(words: &[Word]) -> bool {
     })
 }
 
+/// Whether something may go back to the session's own search_path or application_name in one write with something else: on a
+/// server that was borrowed, that is a limit (docs/compatibility.md).
+fn resets_among_others(words: &[Word]) -> bool {
+    const RESETS: [&str; 6] = [
+        "reset all",
+        "reset search_path",
+        "reset application_name",
+        "set search_path to default",
+        "set application_name to default",
+        "discard all",
+    ];
+    let resets = |word: &Word| match word {
+        Word::Query(sql) | Word::Parse(_, sql) => RESETS.iter().any(|reset| sql.contains(reset)),
+        _ => false,
+    };
+    words.iter().any(resets) && !matches!(words, [Word::Query(sql)] if !sql.contains(';'))
+}
+
+/// Whether a setting keeps its server.
+fn is_kept(setting: &str) -> bool {
+    KEEPING.contains(&setting)
+}
+
 /// The script of a seed.
 pub(super) fn script(kind: Kind, seed: u64) -> Vec<Step> {
     let mut choose = Choose { random: StdRng::seed_from_u64(seed), kind, client: 0 };
@@ -69,7 +92,13 @@ pub(super) fn script(kind: Kind, seed: u64) -> Vec<Step> {
             if choose.one_in(3) {
                 choose.client = choose.random.random_range(0..CLIENTS);
             }
-            Step { client: choose.client, act: choose.act() }
+            let act = loop {
+                let act = choose.act();
+                if !matches!(&act, Act::Say(words) if resets_among_others(words)) {
+                    break act;
+                }
+            };
+            Step { client: choose.client, act }
         })
         .collect()
 }
@@ -141,11 +170,13 @@ impl Choose {
     }
 
     fn leave(&mut self) -> Act {
-        let startup = if self.kind == Kind::Staying && self.one_in(2) {
+        let startup = if self.one_in(2) {
+            let options = ["", "-c geqo=off", "-c my.own=options --lock-timeout=63s"];
+            let options = &options[..if self.kind == Kind::Staying { 3 } else { 2 }];
             vec![
                 ("work_mem", self.of(&["111kB", "222kB"])),
                 ("TimeZone", "Asia/Kolkata"),
-                ("options", self.of(&["", "-c my.own=options --lock-timeout=63s"])),
+                ("options", self.of(options)),
             ]
         } else {
             Vec::new()
@@ -250,6 +281,7 @@ impl Choose {
             0..=4 => self.transaction(),
             5..=8 => self.plain(),
             9 if self.kind == Kind::Passing => self.carried(),
+            10..=12 if self.kind == Kind::Passing => self.setting(),
             _ if self.kind == Kind::Passing => self.of_one_transaction(),
             9 => self.of_one_transaction(),
             10..=12 => self.setting(),
@@ -330,9 +362,16 @@ impl Choose {
     }
 
     fn setting(&mut self) -> String {
-        let (name, values) = *SETTINGS.choose(&mut self.random).expect("there are some");
+        let passing = self.kind == Kind::Passing;
+        let (name, values) = loop {
+            let (name, values) = *SETTINGS.choose(&mut self.random).expect("there are some");
+            if !(passing && is_kept(name)) {
+                break (name, values);
+            }
+        };
         let value = self.of(values);
         match self.random.random_range(0..16) {
+            8..=10 if passing => format!("set {name} to '{value}'"),
             0..=3 => format!("set {name} to '{value}'"),
             4 => format!("set session {name} = '{value}'"),
             5 => format!("set local {name} to '{value}'"),
@@ -343,7 +382,10 @@ impl Choose {
             10 => format!("update pg_settings set setting = '2MB' where name = 'work_mem'"),
             11 => format!("reset {name}"),
             12 => format!("set {name} to default"),
-            13 => self.of(&["reset all", "reset role", "set time zone 'UTC'", "set names 'latin1'"]).to_owned(),
+            13 => {
+                let texts = ["reset all", "reset role", "set time zone 'UTC'", "set names 'latin1'"];
+                self.of(&texts[..if passing { 3 } else { 4 }]).to_owned()
+            }
             14 => self
                 .of(&["discard all", "discard plans", "set session characteristics as transaction read write"])
                 .to_owned(),
