@@ -55,7 +55,12 @@ impl Kind {
 pub(super) fn stays(words: &[Word]) -> bool {
     words.iter().any(|word| match word {
         Word::Parse(name, _) if !name.is_empty() => true,
-        Word::Query(sql) | Word::Parse(_, sql) => KEEPING.iter().any(|part| sql.contains(part)),
+        Word::Query(sql) | Word::Parse(_, sql) => {
+            // Beside another SET nobody looks which setting it is that a function sets.
+            let sets = sql.matches("set").count();
+            let beside_others = sql.contains("set_config") && sql.matches("set_config").count() < sets;
+            beside_others || KEEPING.iter().any(|part| sql.contains(part))
+        }
         _ => false,
     })
 }
