@@ -4,6 +4,7 @@ mod cancel;
 mod carried;
 mod ceiling;
 mod check;
+mod compatibility;
 mod costs;
 mod creation;
 mod credentials;

@@ -1,0 +1,72 @@
+//! docs/compatibility.md names tests that there are, and its limits are what it says.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::frames::query;
+use crate::harness::{Greenroom, codes, rows};
+
+/// Every source of the integration tests, one behind the other.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder of tests") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_table_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/compatibility.md")).expect("docs/compatibility.md is there");
+    let mut tests = String::new();
+    sources(&root.join("tests/it"), &mut tests);
+    let is_there = |name: &str| ["async fn", "fn"].iter().any(|kind| tests.contains(&format!("]\n{kind} {name}(")));
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 30, "the table is not where it was");
+    for row in rows {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default().trim();
+        let name = last.trim_matches('`');
+        assert!(last.starts_with('`') && is_there(name), "{row}");
+    }
+    // What is named in the text.
+    let quoted = document.split('`').skip(1).step_by(2);
+    for name in
+        quoted.filter(|name| name.matches('_').count() > 4 && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
+    {
+        assert!(is_there(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn reset_among_more_of_a_text_finds_no_table_where_a_transaction_has_borrowed_its_server() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table item (name text); insert into item values ('ours')").await;
+    client.run("begin").await;
+    let replies = client.query("reset all; select name from item").await;
+    assert_eq!(codes(&replies), ["42P01"], "when this works, docs/compatibility.md has a limit less: {replies:?}");
+    client.run("rollback").await;
+    client.run("begin").await;
+    client.run("reset all").await;
+    assert_eq!(rows(&client.query("select name from item").await), ["ours"]);
+    client.run("commit").await;
+    assert_eq!(
+        rows(&client.ask(&[query("show search_path"), query("select name from item")]).await),
+        ["catalog", "ours"]
+    );
+}
+
+#[tokio::test]
+async fn after_discard_all_a_setting_of_an_extension_is_unknown_as_in_a_new_session() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    let asked = "select current_setting('our.own', true) is null";
+    assert_eq!(rows(&client.query(asked).await), ["t"]);
+    client.run("set our.own to 'x'").await;
+    client.run("discard all").await;
+    assert_eq!(rows(&client.query(asked).await), ["t"], "when this is f, docs/compatibility.md has a limit less");
+}
