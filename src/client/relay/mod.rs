@@ -262,16 +262,19 @@ impl<'a> Relay<'a> {
     /// The client sends nothing more. PostgreSQL does what it was asked before it looks at the end of its input; a client
     /// that vanished while it waited for a server does not hold its place.
     fn on_client_left(&mut self) -> Flow {
-        let has_server = match &self.lending {
-            Lending::Leased(_) => true,
-            Lending::Waiting(waiting) => waiting.own,
-            Lending::Free => false,
-        };
-        if !(has_server && self.session.ends_by_itself()) {
+        let has_server = matches!(self.lending, Lending::Leased(_)) || self.is_asking();
+        // What came while its server is asked is read when that has told.
+        let is_unread = self.is_asking() && self.up.as_ref().is_some_and(|up| !up.unread().is_empty());
+        if !(has_server && (self.session.ends_by_itself() || is_unread)) {
             return Flow::Break(Ending::Silent);
         }
         self.leaving = true;
         Flow::Continue(())
+    }
+
+    /// Whether the session's own server is being asked something.
+    fn is_asking(&self) -> bool {
+        matches!(&self.lending, Lending::Waiting(waiting) if waiting.own)
     }
 
     /// Gives everything back. What the client left unfinished is rolled back by closing the server.

@@ -56,7 +56,7 @@ impl Relay<'_> {
         if let Poll::Ready(event) = self.poll_read_client(cx) {
             return Poll::Ready(event);
         }
-        if self.leaving && !self.owes_client() && !self.session.ends_by_itself() {
+        if self.leaving && !self.owes_client() && !self.session.ends_by_itself() && !self.is_asking() {
             return Poll::Ready(Event::ClientGone);
         }
         if let Lending::Waiting(waiting) = &mut self.lending {

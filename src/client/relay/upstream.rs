@@ -17,7 +17,7 @@ impl Relay<'_> {
             // What follows waits in the buffer.
             return Flow::Continue(());
         }
-        if matches!(&self.lending, Lending::Waiting(waiting) if waiting.own) {
+        if self.is_asking() {
             // What becomes of it, and of the server, depends on what that one tells.
             self.held_back = HeldBack::ForAnswers;
             return Flow::Continue(());
