@@ -220,8 +220,7 @@ pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
     match KEYS.iter().find(|(name, _)| *name == word) {
         // Settings and schemas have their name in quotes as well.
         Some((_, key))
-            if !quoted
-                || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public | Key::Settings) =>
+            if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public | Key::Settings) =>
         {
             Word::Key(*key)
         }

@@ -70,3 +70,14 @@ async fn after_discard_all_a_setting_of_an_extension_is_unknown_as_in_a_new_sess
     client.run("discard all").await;
     assert_eq!(rows(&client.query(asked).await), ["t"], "when this is f, docs/compatibility.md has a limit less");
 }
+
+#[tokio::test]
+async fn after_a_temporary_table_that_its_transaction_dropped_the_next_session_sees_an_empty_schema() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut next) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.run("begin; create temp table t on commit drop as select 1; commit").await;
+    assert_eq!(rows(&next.query("select pg_my_temp_schema() <> 0").await), ["t"], "a limit less for the document");
+    let inside = "select count(*) from pg_class where relnamespace = pg_my_temp_schema()";
+    assert_eq!(rows(&next.query(inside).await), ["0"]);
+    assert_eq!(codes(&next.query("set temp_buffers to 200").await), ["22023"]);
+}

