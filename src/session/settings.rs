@@ -102,6 +102,8 @@ impl Session {
     pub(super) fn act_on_setting(&mut self, text: &[u8]) -> Option<Verdict> {
         let change = match self.pin() {
             None => Change::read(text, self.acting.began_with_settings)?,
+            // Its server began with what its startup message said, and knows by itself what a RESET means.
+            Some(PinReason::StartupSettings) => return None,
             // A server that the session keeps keeps its settings by itself.
             Some(_) => match Change::read(text, false)? {
                 Change::DiscardAll if self.pin.is_discarded() => Change::DiscardAll,
