@@ -386,7 +386,7 @@ impl Choose {
             7 => format!("select set_config('{name}', '{value}', true)"),
             8 => format!("do $$ begin perform set_config('{name}', '{value}', false); end $$"),
             9 => format!("do $$ begin set {name} to '{value}'; end $$"),
-            10 => format!("update pg_settings set setting = '2MB' where name = 'work_mem'"),
+            10 => "update pg_settings set setting = '2MB' where name = 'work_mem'".to_owned(),
             11 => format!("reset {name}"),
             12 => format!("set {name} to default"),
             13 => {

@@ -214,7 +214,8 @@ async fn statements_cursors_and_numbers_end_with_their_client_however_it_ends() 
 async fn what_is_left_by_messages_ends_with_its_client_however_it_ends() {
     let leaks = Matrix::with_one_server().await;
     let run = |name: &str| [bind("", name, &[]), execute("", 0), sync()];
-    let left: [(&[(&str, &str)], Vec<Frame>); 5] = [
+    type Startup<'a> = &'a [(&'a str, &'a str)];
+    let left: [(Startup<'_>, Vec<Frame>); 5] = [
         (&[], vec![parse("", "select 'left behind'"), sync()]),
         (&[], vec![parse("s1", "select 'left behind'"), parse("s2", "selec"), sync()]),
         (&[], [&[parse("s1", "set work_mem to '76kB'")][..], &run("s1")].concat()),
