@@ -63,7 +63,7 @@ pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
 /// with a test that fails.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("GREENROOM_SEED").map_or(1, |seed| seed.parse().expect("GREENROOM_SEED is a number"));
-    println!("GREENROOM_SEED={seed}");
+    eprintln!("GREENROOM_SEED={seed}");
     seed
 }
 
