@@ -6,6 +6,7 @@ use super::prepared::Prepared;
 use super::unnamed::Place;
 use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, body};
 use crate::sql::{Effect, Effects, Scanner, carried, scan, setting};
 
@@ -184,6 +185,7 @@ impl Session {
 
     pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
         self.queries += 1;
+        self.mixes_protocols |= self.batch_is_open;
         self.batch_is_open = false;
         self.unnamed_effects = Effects::NONE;
         self.bound_effects = Effects::NONE;
@@ -258,13 +260,17 @@ impl Session {
             }
             Frontend::FUNCTION_CALL => {
                 self.queries += 1;
+                self.mixes_protocols |= self.batch_is_open;
                 self.batch_is_open = false;
                 // What is called is a number: nobody can tell what it leaves behind.
                 self.leaves([Effect::Procedural].into_iter().collect());
                 self.queue.push(Asked::Call);
                 Verdict::Forward
             }
-            Frontend::SYNC if self.queue.is_empty() && !self.batch_is_open => Verdict::AnswerReady,
+            // In a transaction it may be what ends it: after a Query in a batch.
+            Frontend::SYNC if self.queue.is_empty() && !self.batch_is_open && self.status == TxStatus::Idle => {
+                Verdict::AnswerReady
+            }
             Frontend::SYNC => self.ask_sync(),
             Frontend::COPY_DATA | Frontend::FLUSH if self.queue.is_empty() => Verdict::Ignore,
             Frontend::COPY_DONE | Frontend::COPY_FAIL if self.queue.is_empty() => Verdict::Ignore,

@@ -86,6 +86,8 @@ pub struct Session {
     cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
     batch_is_open: bool,
+    /// A Query came in a batch before its Sync.
+    mixes_protocols: bool,
     /// An error ended a batch whose Sync has not come yet: the server ignores everything up to it.
     skipping: bool,
     /// The same, of an error that was ours: we ignore everything up to Sync.
@@ -146,6 +148,7 @@ impl Session {
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
+            mixes_protocols: false,
             skipping: false,
             discarding: false,
             doubtful: false,
@@ -174,6 +177,14 @@ impl Session {
     /// Whether the server did something that was not asked of it, and so must not be lent again.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful
+    }
+
+    /// Whether a server that has done all as it should may not serve another session all the same.
+    ///
+    /// A Query in a batch without its Sync: PostgreSQL 18 goes on in the batch's implicit transaction, and can begin none after
+    /// the Sync that ends it (XX000, `unexpected state STARTED`).
+    pub fn may_have_spoiled_server(&self) -> bool {
+        self.mixes_protocols
     }
 
     /// What the transaction at hand may leave behind.
@@ -227,6 +238,7 @@ impl Session {
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;
+        self.mixes_protocols = false;
         self.looked_at = None;
         self.unnamed.leave_server();
     }

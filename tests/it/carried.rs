@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 
 use crate::harness::frames::{Frame, bind, execute, parse, query, sync};
 use crate::harness::{
-    Answer, FakeServer, Greenroom, Phase, RawClient, Room, STAGEHAND, Stage, Startup, codes, eventually, rows, tags,
+    Answer, FakeServer, Greenroom, Phase, RawClient, Reply, Room, STAGEHAND, Stage, Startup, codes, eventually, rows,
+    tags,
 };
 
 /// A client of the shared database, as a plugin of a Backstage that divides by schemas itself.
@@ -168,10 +169,48 @@ async fn what_is_replayed_says_nothing_to_the_client() {
     let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
     let long = "x".repeat(70);
     for sql in [format!("set search_path to {long}"), format!("set search_path to \"{long}\", public")] {
-        assert_eq!(tags(&client.query(&sql).await), "NCZ", "PostgreSQL says that the name is cut");
+        // From 18 on it reports a changed search_path.
+        let said = tags(&client.query(&sql).await).replace('S', "");
+        assert_eq!(said, "NCZ", "PostgreSQL says that the name is cut");
         value(&mut other, "select 1").await;
         assert_eq!(tags(&client.query("select 1").await), "TDCZ");
     }
+}
+
+/// PostgreSQL reports it from 18 on: what a client was told last is what it has.
+#[tokio::test]
+async fn a_reported_search_path_is_the_clients_own() {
+    let room = Greenroom::start().servers(2).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("search").await);
+    let mut told = path_told(&client.hello);
+    let is_reported = told.is_some();
+    let begins_with = if is_reported { Some("catalog".to_owned()) } else { None };
+    assert_eq!(told, begins_with);
+    let sets = [
+        "set search_path to pg_catalog",
+        "begin",
+        "set search_path to public",
+        "rollback",
+        "select 1",
+        "reset search_path",
+    ];
+    for sql in sets {
+        told = path_told(&client.query(sql).await).or(told);
+        if sql != "begin" && sql != "set search_path to public" {
+            assert_eq!(value(&mut other, "show search_path").await, "search");
+        }
+        let shown = client.query("show search_path").await;
+        assert_eq!(path_told(&shown), None, "what is put on a server is not told: {shown:?}");
+        if is_reported {
+            assert_eq!(told, rows(&shown).pop(), "{sql}");
+        }
+    }
+}
+
+fn path_told(replies: &[Reply]) -> Option<String> {
+    let told = replies.iter().rev().find(|reply| reply.tag == b'S' && reply.word() == "search_path")?;
+    let value = told.body.strip_prefix(b"search_path\0")?.strip_suffix(b"\0")?;
+    Some(String::from_utf8_lossy(value).into_owned())
 }
 
 #[tokio::test]

@@ -122,7 +122,8 @@ const CASES: &[Case] = &[
         mend: 0,
     },
     Case {
-        provoke: "create role $login_owner; grant $login_owner to $login; alter role $login noinherit",
+        // Whoever is made a member later does not inherit; from PostgreSQL 16 on that is settled as it happens.
+        provoke: "create role $login_owner; alter role $login noinherit; grant $login_owner to $login",
         config: ("    role: $login_owner\n", CATALOG),
         severity: "error",
         what: "the login does not inherit what the role \"$login_owner\" may",

@@ -266,7 +266,8 @@ impl Relay<'_> {
     /// The server goes back, unless something is not as it should be.
     pub(super) fn end_lease(&mut self, more_came: bool) {
         let in_a_frame = self.up_left > 0 && self.up_forwards;
-        let doubtful = self.session.is_doubtful() || more_came || self.has_bytes_for_server() || in_a_frame;
+        let is_finished = !more_came && !self.has_bytes_for_server() && !in_a_frame;
+        let doubtful = !is_finished || self.session.is_doubtful() || self.session.may_have_spoiled_server();
         // Code that appeared while the server was lent may have been called without a word of it in any text.
         let same_code = self.member.pool.facts.is_still(self.facts);
         self.forget_bytes_for_server();

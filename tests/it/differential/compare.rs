@@ -31,8 +31,14 @@ pub(crate) fn comparable_login(hello: &[Reply]) -> Vec<Reply> {
     told
 }
 
+/// Settings that are reported together are in the order of PostgreSQL's own hash table, which begins with what the session
+/// has changed first.
 fn comparable(replies: &[Reply]) -> Vec<Reply> {
-    replies.iter().cloned().map(comparable_reply).collect()
+    let mut replies: Vec<_> = replies.iter().cloned().map(comparable_reply).collect();
+    for run in replies.chunk_by_mut(|a, b| a.tag == b'S' && b.tag == b'S') {
+        run.sort_by_key(|reply| reply.word());
+    }
+    replies
 }
 
 fn comparable_reply(mut reply: Reply) -> Reply {

@@ -1,17 +1,20 @@
 //! Batches: several statements before a Sync, several Syncs in one write, errors in the middle.
 
 use super::{Differential, Script};
-use crate::harness::Frame;
 use crate::harness::frames::{bind, describe_portal, describe_statement, execute, extended, flush, parse, query, sync};
+use crate::harness::{Frame, Greenroom, codes};
 
 /// Parse, Bind and Execute on the unnamed statement, without a Sync.
 fn run(sql: &str) -> Vec<Frame> {
     vec![parse("", sql), bind("", "", &[]), execute("", 0)]
 }
 
+fn batch(statements: &[&str]) -> Vec<Frame> {
+    [statements.iter().flat_map(|sql| run(sql)).collect(), vec![sync()]].concat()
+}
+
 #[tokio::test]
 async fn pipelines_are_answered_in_order_and_fail_where_they_fail() {
-    let batch = |statements: &[&str]| [statements.iter().flat_map(|sql| run(sql)).collect(), vec![sync()]].concat();
     let each = |statements: &[&str]| statements.iter().flat_map(|sql| extended(sql, &[])).collect::<Vec<_>>();
     Differential::start()
         .await
@@ -50,6 +53,18 @@ async fn pipelines_are_answered_in_order_and_fail_where_they_fail() {
             Script::new("a hundred Syncs").ask(each(&["select name from item where id = 1"; 100])),
         ])
         .await;
+}
+
+/// From PostgreSQL 18 on no transaction can be begun any more where it was; that is told to nobody else.
+#[tokio::test]
+async fn what_a_query_in_a_batch_does_to_a_server_concerns_nobody_else() {
+    let room = Greenroom::start().servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("search").await);
+    let pid = other.query("select pg_backend_pid()").await;
+    client.ask(&[run("select 1"), vec![query("select 2")]].concat()).await;
+    client.ask(&[sync()]).await;
+    assert_eq!(codes(&other.ask(&batch(&["select 1", "select 2"])).await), [""; 0]);
+    assert_ne!(other.query("select pg_backend_pid()").await, pid, "that server is closed");
 }
 
 #[tokio::test]

@@ -136,7 +136,11 @@ impl Drop for Stage {
 }
 
 async fn open(settings: &[(&str, &str)]) -> TempPostgres {
-    let builder = TempPostgres::builder().setting("max_connections", "200");
+    let builder = match std::env::var_os("GREENROOM_PG_BIN") {
+        Some(dir) => TempPostgres::builder().bin_dir(dir),
+        None => TempPostgres::builder(),
+    };
+    let builder = builder.setting("max_connections", "200");
     let builder = settings.iter().fold(builder, |builder, (name, value)| builder.setting(*name, *value));
     let postgres = builder.start().await.unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"));
     postgres.sql("postgres", &format!("create role {STAGEHAND}")).await.expect("a superuser may create a role");
