@@ -1,5 +1,6 @@
 //! What a scheduler has done to real connections: opens them, closes them, and looks after the idle ones.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pool;
 use super::dispatch::{Close, Idle, PoolState};
 use super::entry::Entry;
+use super::error::OpenError;
 use super::opening::Failed;
 use super::reaper;
 use super::reason::CloseReason;
@@ -34,6 +36,8 @@ pub(super) struct PostgresCrew {
     limits_changed: Arc<Notify>,
     metrics: Arc<ServerMetrics>,
     stop: CancellationToken,
+    /// Attempts to connect that failed since the last one that worked.
+    failures: AtomicU32,
 }
 
 /// The servers of one pool, as the core sees them.
@@ -152,7 +156,13 @@ async fn open(pool: Arc<Pool>, unbegun: Unbegun) {
 
 impl Scheduler {
     pub(super) fn new(limits: ServerLimits, metrics: Arc<ServerMetrics>, stop: CancellationToken) -> Arc<Self> {
-        let crew = PostgresCrew { ended: Notify::new(), limits_changed: Arc::default(), metrics, stop };
+        let crew = PostgresCrew {
+            ended: Notify::new(),
+            limits_changed: Arc::default(),
+            metrics,
+            stop,
+            failures: AtomicU32::new(0),
+        };
         crew.show(limits);
         Arc::new(Self::of(crew, limits))
     }
@@ -296,6 +306,23 @@ impl Scheduler {
 }
 
 impl PostgresCrew {
+    /// A connection is open.
+    pub(super) fn connected(&self) {
+        let failures = self.failures.swap(0, Relaxed);
+        if failures > 0 {
+            tracing::info!(failures, "PostgreSQL takes connections again");
+        }
+    }
+
+    /// None could be opened. Of many in a row the first, second, fourth and so on are told: where PostgreSQL is away, all fail.
+    pub(super) fn not_connected(&self, database: &str, error: &OpenError) {
+        let failures = self.failures.fetch_add(1, Relaxed) + 1;
+        if failures.is_power_of_two() {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(database, failures, error, "cannot connect to PostgreSQL");
+        }
+    }
+
     fn show(&self, limits: ServerLimits) {
         let named = [
             ("maxServerConnections", limits.ceiling),

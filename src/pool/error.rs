@@ -50,6 +50,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether PostgreSQL answered that it has no such database.
+    pub(super) fn is_of_unknown_database(&self) -> bool {
+        matches!(self, Self::Connect(ConnectError::Refused { code, .. }) if code == sqlstate::INVALID_CATALOG_NAME)
+    }
+
     /// Whether PostgreSQL answered that it has no room now, or is not ready yet: to ask again soon makes it worse.
     pub(super) fn is_for_the_moment(&self) -> bool {
         let momentary = [sqlstate::TOO_MANY_CONNECTIONS, sqlstate::CANNOT_CONNECT_NOW];

@@ -68,12 +68,17 @@ async fn open<'p>(
     let (result, error) = match timeout(limits.create_timeout, connecting).await {
         Ok(Ok((connected, occupied))) => {
             pool.server_metrics.connect(ConnectResult::Ok);
+            pool.scheduler.crew.connected();
             return logged_in(pool, limits, dress, connected, occupied).await;
         }
         Ok(Err(error)) => (ConnectResult::Failed, error.into()),
         Err(_) => (ConnectResult::Timeout, timed_out(pool, limits.create_timeout)),
     };
     pool.server_metrics.connect(result);
+    // That a database is not there is the login's own affair, and told there.
+    if !error.is_of_unknown_database() {
+        pool.scheduler.crew.not_connected(&pool.key.database, &error);
+    }
     Err(Failed { error, slot: occupied.map(|occupied| occupied.slot) })
 }
 

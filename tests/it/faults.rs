@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::harness::frames::{Frame, extended, query};
-use crate::harness::{Answer, FakeServer, Greenroom, Phase, RawClient, Room, Stage, codes, eventually, rows, tags};
+use crate::harness::{
+    Answer, FakeServer, Greenroom, Log, Phase, RawClient, Room, Stage, codes, eventually, rows, tags,
+};
 
 /// Ends every server of the room as an administrator would.
 async fn terminate_servers(room: &Room) {
@@ -83,14 +85,16 @@ async fn clients_outlive_a_crash_of_postgresql() {
 
 #[tokio::test]
 async fn greenroom_starts_without_postgresql_and_finds_it_later() {
-    let mut stage = Stage::own(&[]).await;
+    let (log, mut stage) = (Log::begin(), Stage::own(&[]).await);
     stage.postgres_mut().stop().await;
     let mut room = Greenroom::start().on(stage).await;
     let early = RawClient::try_log_in(room.address(), &room.startup("catalog")).await;
     let codes = codes(&early.hello);
     assert!(codes.iter().all(|code| code.starts_with("08") || code.starts_with("57P")), "{:?}", early.hello);
+    assert_eq!(log.lines(&["WARN", "cannot connect to PostgreSQL", "failures=1 "]).len(), 1);
     room.stage_mut().postgres_mut().start_again().await.expect("PostgreSQL starts again");
     assert_eq!(room.client("catalog").await.value("select 1").await, "1");
+    assert_eq!(log.lines(&["PostgreSQL takes connections again"]).len(), 1);
 }
 
 #[tokio::test]
