@@ -11,9 +11,9 @@ run: ## Install what is missing, build, and serve plugin databases from a privat
 	cargo build --release --locked
 	target/release/greenroom dev $(ARGS)
 
-test: ## Install what the tests need and run them all
-	scripts/install test
-	scripts/test
+test: ## Install what the tests need and run them all (POSTGRES=14, POSTGRES=18: on another PostgreSQL than the machine's)
+	POSTGRES=$(POSTGRES) scripts/install test
+	POSTGRES=$(POSTGRES) scripts/test
 
 check: ## Formatting, lints and documentation
 	scripts/install check
