@@ -127,12 +127,10 @@ async fn a_full_postgresql_is_told_in_its_words_and_left_alone_for_longer_and_lo
         limits.acquire_timeout(Duration::from_millis(400)).with("createRetryIntervalMillis", 1)
     };
     let room = Greenroom::start().on(stage).servers(12).auth("trust").every_pool(limits).await;
-    let holders = join_all((0..ROOM).map(|_| room.raw("catalog"))).await;
-    let holders = join_all(holders.into_iter().map(async |mut client| {
+    let mut holders = join_all((0..ROOM).map(|_| room.raw("catalog"))).await;
+    for client in &mut holders {
         eventually("PostgreSQL has room for it", async || codes(&client.query("begin").await).is_empty()).await;
-        client
-    }))
-    .await;
+    }
     // What was refused while these began is over once more time has passed than the longest pause for that.
     let refused = async || room.metrics().await.sum("greenroom_server_connects_total", &["result=\"failed\""]);
     let (before, began) = (refused().await, Instant::now());
