@@ -10,8 +10,8 @@ use super::connection::{QueryError, Server};
 use crate::sql::quote;
 
 /// What makes a function's body suspect: statements at the beginning of a line of thought (`SET` behind an UPDATE is none),
-/// SQL that is put together at run time, and temporary objects.
-const SUSPECT_STATEMENTS: &str = r"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M|\mupdate\M[^;]*\mpg_settings\M";
+/// SQL that is put together at run time, temporary objects, and names with Unicode escapes, which may be any of them.
+const SUSPECT_STATEMENTS: &str = r#"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M|\mupdate\M[^;]*\mpg_settings\M|u&""#;
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
 const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statements?";

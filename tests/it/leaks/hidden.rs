@@ -4,7 +4,7 @@ use super::Leaks;
 use crate::harness::{Client, Greenroom};
 
 /// Where it is hidden, how that is made, and a text that sets it free.
-const HIDDEN: [(&str, &str, &str); 13] = [
+const HIDDEN: [(&str, &str, &str); 14] = [
     (
         "a domain's default",
         "create domain word as text default set_config('our.own', 'leak', false); create table t (a int, b word)",
@@ -45,6 +45,11 @@ const HIDDEN: [(&str, &str, &str); 13] = [
         "a function that changes settings",
         "create function f() returns void language sql as
              'update pg_catalog.pg_settings set setting = ''77kB'' where name = ''work_mem'''",
+        "select f()",
+    ),
+    (
+        "a name with an escape",
+        "create function f() returns text language sql as 'select U&\"set\\005fconfig\"(''our.own'', ''leak'', false)'",
         "select f()",
     ),
     (
