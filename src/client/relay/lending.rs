@@ -228,7 +228,7 @@ impl Relay<'_> {
             tracing::info!(
                 plugin = &*self.metrics.name,
                 reason = reason.as_str(),
-                "session keeps a server connection of its own until its client ends"
+                "session keeps a server connection of its own"
             );
         }
     }
