@@ -71,10 +71,14 @@ impl Postgres {
         let shared = Arc::new(Shared { diary, logins, slow_to_close, connections, ends });
         let accepting = Arc::clone(&shared);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&accepting);
-                // How a connection ends is the diary's business.
-                tokio::spawn(async move { shared.serve(stream).await.ok() });
+                tokio::spawn(async move {
+                    // How a connection ends is the diary's business.
+                    let _ = shared.serve(&mut stream).await;
+                    // Closing alone may take until a program is executed that another test has just forked.
+                    let _ = stream.shutdown().await;
+                });
             }
         });
         Self { directory, shared }
@@ -96,7 +100,7 @@ impl Shared {
         Arc::clone(ends.entry(number).or_default())
     }
 
-    async fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
+    async fn serve(&self, stream: &mut UnixStream) -> io::Result<()> {
         let mut startup = vec![0; stream.read_u32().await? as usize - 4];
         stream.read_exact(&mut startup).await?;
         if startup[..4] == CANCEL_REQUEST.to_be_bytes() {
@@ -123,7 +127,7 @@ impl Shared {
         stream.write_all(&welcome(number - 1)).await?;
         let end = self.end_of(number);
         tokio::select! {
-            left = self.converse(&mut stream) => {
+            left = self.converse(stream) => {
                 self.diary.note(format!("closed {number}"));
                 sleep(self.slow_to_close).await;
                 left
