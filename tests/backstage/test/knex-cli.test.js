@@ -66,7 +66,6 @@ here.sameOnBothSides('the scaffolder is rolled back and brought forward by hand'
 here.sameOnBothSides('the catalog is rolled back by hand, indexes that are built concurrently and all', {
   layouts: [LAYOUTS.databasesAreSchemas],
   timeout: 120_000,
-  pins: { catalog: ['temporary_table'] },
 }, async side => {
   const knex = await side.backstage().knex('catalog');
   await knex.migrate.latest(MIGRATIONS.catalog);
