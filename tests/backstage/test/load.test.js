@@ -64,7 +64,7 @@ async function load(side, { plugins, workers, rounds }) {
   if (side.isDirect) {
     assert.ok(most > MAX_SERVER_CONNECTIONS, `directly, only ${most} connections`);
   } else {
-    assert.ok(counts.length > 50, `only ${counts.length} samples`);
+    assert.ok(counts.length > 10, `only ${counts.length} samples`);
     assert.ok(most <= MAX_SERVER_CONNECTIONS, `PostgreSQL counted ${most} connections`);
     assert.ok(most > 1, 'the load never met');
     await eventually(async () => {
