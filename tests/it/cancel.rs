@@ -1,6 +1,7 @@
 //! A cancel request reaches the query it is meant for, and never another one.
 
 mod crowd;
+mod legs;
 mod places;
 
 use std::time::Duration;

@@ -4,10 +4,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use greenroom::config::ListenAddress;
-use greenroom::temp_postgres::TempPostgres;
+use greenroom::temp_postgres::{Builder, TempPostgres};
 use tokio::sync::OnceCell;
 
-use super::{Client, Startup};
+use super::{Client, RawClient, Startup};
 
 /// The PostgreSQL that the tests share. Its own guard ends it with this process, for nobody ever drops a static.
 static SHARED: OnceCell<TempPostgres> = OnceCell::const_new();
@@ -38,13 +38,21 @@ enum House {
 impl Stage {
     /// A database on the shared PostgreSQL.
     pub(crate) async fn shared() -> Self {
-        let postgres = SHARED.get_or_init(|| open(&[])).await;
+        let postgres = SHARED.get_or_init(|| open(builder())).await;
         Self::build(House::Shared(postgres)).await
     }
 
     /// A PostgreSQL of the test's own, with these settings, which it may stop and kill.
     pub(crate) async fn own(settings: &[(&str, &str)]) -> Self {
-        Self::build(House::Own(Box::new(open(settings).await))).await
+        let builder = settings.iter().fold(builder(), |builder, (name, value)| builder.setting(*name, *value));
+        Self::build(House::Own(Box::new(open(builder).await))).await
+    }
+
+    /// A PostgreSQL of the test's own that lets in over TCP only who uses TLS; nobody vouches for its certificate.
+    pub(crate) async fn encrypted() -> Self {
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let builder = builder().tls(own.cert.pem(), own.signing_key.serialize_pem());
+        Self::build(House::Own(Box::new(open(builder.hba(["hostssl all all all scram-sha-256"])).await))).await
     }
 
     async fn build(house: House) -> Self {
@@ -115,6 +123,11 @@ impl Stage {
         Client::connect(&self.address(), &self.login, &self.password, &self.database).await
     }
 
+    /// The same, made of hand-written frames.
+    pub(crate) async fn raw(&self) -> RawClient {
+        RawClient::log_in(&self.address(), &self.startup(&self.database)).await
+    }
+
     /// What the login says to enter a database.
     pub(crate) fn startup(&self, database: &str) -> Startup {
         Startup::new(&self.login, &self.password, database)
@@ -135,13 +148,15 @@ impl Drop for Stage {
     }
 }
 
-async fn open(settings: &[(&str, &str)]) -> TempPostgres {
+fn builder() -> Builder {
     let builder = match std::env::var_os("GREENROOM_PG_BIN") {
         Some(dir) => TempPostgres::builder().bin_dir(dir),
         None => TempPostgres::builder(),
     };
-    let builder = builder.setting("max_connections", "200");
-    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.setting(*name, *value));
+    builder.setting("max_connections", "200")
+}
+
+async fn open(builder: Builder) -> TempPostgres {
     let postgres = builder.start().await.unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"));
     postgres.sql("postgres", &format!("create role {STAGEHAND}")).await.expect("a superuser may create a role");
     postgres
