@@ -81,6 +81,27 @@ async fn a_search_path_of_its_own_costs_no_round_trip() {
 }
 
 #[tokio::test]
+async fn a_setting_of_its_own_costs_no_round_trip() {
+    let (fake, _room, mut first, mut next) = served().await;
+    let set = query("set work_mem to '77kB'");
+    let told = sees(&fake, &mut first, &[set.clone()]).await;
+    assert!(told.reads.contains(&vec![set]), "not a word ahead of it: {told:?}");
+    // What a server is put right with goes out while nobody waits for it; then it is another's turn.
+    let is_told_at_once = |traffic: &Traffic, frames: &[Frame]| {
+        let own = traffic.reads.iter().find(|read| read.ends_with(frames));
+        let own = own.unwrap_or_else(|| panic!("not in one write: {traffic:?}"));
+        let ahead = own[..own.len() - frames.len()].iter();
+        ahead.map(|frame| String::from_utf8_lossy(&frame.body[..8]).into_owned()).collect::<Vec<_>>()
+    };
+    for frames in [vec![query("select 1")], extended("select 1", &[]), vec![query("begin"), query("rollback")]] {
+        let ahead = is_told_at_once(&sees(&fake, &mut next, &frames).await, &frames);
+        assert_eq!(ahead, ["SET appl"], "the neighbour's name, for RESET ALL has taken it away");
+        let ahead = is_told_at_once(&sees(&fake, &mut first, &frames).await, &frames);
+        assert_eq!(ahead, ["SET \"wor"]);
+    }
+}
+
+#[tokio::test]
 async fn the_unnamed_statement_of_before_costs_no_round_trip() {
     let (fake, _room, mut first, mut next) = served().await;
     let statement = parse("", "select 'mine'");

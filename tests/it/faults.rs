@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::frames::{Frame, extended, query};
 use crate::harness::{
-    Answer, FakeServer, Greenroom, Log, Phase, RawClient, Room, Stage, codes, eventually, rows, tags,
+    Answer, FakeServer, Greenroom, Log, Phase, RawClient, Reply, Room, Stage, codes, eventually, rows, tags,
 };
 
 /// Ends every server of the room as an administrator would.
@@ -23,6 +23,59 @@ async fn a_server_that_died_idle_is_not_noticed_by_a_client() {
         eventually("the servers are gone", async || room.stage().connections().await == 0).await;
         assert_eq!(client.value("select 2").await, "2");
     }
+}
+
+/// A room whose login has limits of PostgreSQL's own, and a direct connection with the same.
+async fn limited(limits: &[(&str, &str)]) -> (Room, RawClient) {
+    let stage = Stage::shared().await;
+    for (name, value) in limits {
+        stage.sql(&format!("alter role {} set {name} to '{value}'", stage.login)).await;
+    }
+    let direct = RawClient::log_in(&stage.address(), &stage.startup(&stage.database)).await;
+    (Greenroom::start().auth("trust").on(stage).await, direct)
+}
+
+/// Severity, SQLSTATE and message of each error.
+fn told(replies: &[Reply]) -> Vec<[Option<String>; 3]> {
+    let errors = replies.iter().filter(|reply| reply.tag == b'E');
+    errors.map(|error| [b'V', b'C', b'M'].map(|field| error.field(field))).collect()
+}
+
+#[tokio::test]
+async fn limits_that_postgresql_sets_are_told_by_postgresql() {
+    let limits = [("statement_timeout", "100ms"), ("idle_in_transaction_session_timeout", "200ms")];
+    let (room, mut direct) = limited(&limits).await;
+    let mut client = room.raw("catalog").await;
+    for frames in [vec![query("select pg_sleep(5)")], extended("select pg_sleep(5)", &[]), vec![query("select 1")]] {
+        assert_eq!(told(&client.ask(&frames).await), told(&direct.ask(&frames).await));
+    }
+    for open in ["begin", "begin; select 1/0"] {
+        let (mut client, mut direct) = (room.raw("catalog").await, room.stage().raw().await);
+        for session in [&mut client, &mut direct] {
+            session.query(open).await;
+        }
+        let (told, by_postgresql) = (told(&client.until_closed().await), told(&direct.until_closed().await));
+        assert_eq!(told, by_postgresql, "{open}");
+        assert_eq!(told[0][1].as_deref(), Some("25P03"));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_server_that_postgresql_ends_is_not_noticed_by_a_client_that_has_none() {
+    let (room, mut direct) = limited(&[("idle_session_timeout", "200ms")]).await;
+    let by_postgresql = told(&direct.until_closed().await);
+    let (mut client, mut pinned) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.run("set work_mem to '77kB'").await;
+    for _ in 0..3 {
+        eventually("the idle server is ended", async || room.stage().connections().await == 0).await;
+        let gone = async || room.metrics().await.sum("greenroom_server_connections", &[]) == 0.0;
+        eventually("that is known", gone).await;
+        assert_eq!(rows(&client.run("show work_mem").await), ["77kB"]);
+    }
+    // What is kept on a server is gone with it.
+    pinned.run("create temp table t (x int)").await;
+    assert_eq!(told(&pinned.until_closed().await), by_postgresql);
+    assert_eq!(by_postgresql[0][1].as_deref(), Some("57P05"));
 }
 
 #[tokio::test]

@@ -38,6 +38,11 @@ async fn is_over(room: &Room, pid: &str, next: &Client) {
 fn five_minutes_without_a_word_are_the_most_in_a_transaction() {
     let limits = Timeouts::default();
     assert_eq!((limits.idle_in_transaction, limits.transaction), (Some(Duration::from_secs(300)), None));
+    assert_eq!(
+        (limits.idle_client, limits.pin_idle),
+        (None, None),
+        "who is in none may rest, with a server or without"
+    );
 }
 
 #[tokio::test]

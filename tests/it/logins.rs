@@ -1,7 +1,7 @@
 //! Who gets in, how, and what the others are told.
 
 use crate::harness::frames::{GSSENC_REQUEST, SSL_REQUEST, query, request, startup};
-use crate::harness::{Greenroom, RawClient, Startup, codes, rows, tags};
+use crate::harness::{Answer, FakeServer, Greenroom, RawClient, Startup, codes, rows, tags};
 
 #[tokio::test]
 async fn a_password_opens_the_plugins_database() {
@@ -44,6 +44,20 @@ async fn an_unknown_database_is_3d000_in_postgresqls_words() {
         assert_eq!(last.field(b'M'), Some(format!("database \"{name}\" does not exist")));
         assert_eq!(last.field(b'S').as_deref(), Some("FATAL"));
     }
+}
+
+#[tokio::test]
+async fn an_unknown_database_is_3d000_at_once_whatever_postgresql_does() {
+    let fake = FakeServer::start(|_, _| Answer::Stall).await;
+    let room = Greenroom::start().behind(&fake).servers(1).await;
+    // The only server is being opened, and never will be.
+    let mut waiting = RawClient::connect(room.address()).await;
+    waiting.send_bytes(&startup(3 << 16, &room.startup("catalog").parameters)).await;
+    let unknown = Startup::new(&room.login, &room.password, "nowhere");
+    let asked = std::time::Instant::now();
+    let refused = RawClient::try_log_in(room.address(), &unknown).await;
+    assert_eq!(codes(&refused.hello), ["3D000"]);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "it waited for PostgreSQL");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::frames::{parse, query, sync};
-use crate::harness::{Greenroom, codes, eventually, rows};
+use crate::harness::{Greenroom, Limits, codes, eventually, rows};
 
 /// A way to leave something in a session.
 const STATES: [&str; 23] = [
@@ -56,6 +56,24 @@ async fn a_pinned_session_keeps_its_server_and_others_get_another() {
         assert_ne!(free.server_pid().await, server);
         assert_eq!(pinned.server_pid().await, server);
     }
+}
+
+#[tokio::test]
+async fn a_pinned_session_has_one_of_its_plugins_places() {
+    let few = |limits: Limits| limits.max(2).acquire_timeout(Duration::from_millis(300));
+    let room = Greenroom::start().auth("trust").servers(6).pool("catalog", few).await;
+    let (mut pinned, mut second, mut third) =
+        (room.raw("catalog").await, room.raw("catalog").await, room.raw("catalog").await);
+    pinned.run("create temp table t (x int)").await;
+    second.run("begin").await;
+    let refused = third.query("select 1").await;
+    assert_eq!(codes(&refused), ["53300"], "there are two places, and a pin has one of them");
+    assert!(refused[0].field(b'D').is_some_and(|told| told.contains("2 of 2 leases")), "{:?}", refused[0].field(b'D'));
+    assert_eq!(room.client("auth").await.value("select 1").await, "1", "the others have theirs");
+    // What ends the pin frees the place.
+    pinned.run("drop table t").await;
+    assert_eq!(rows(&third.run("select 1").await), ["1"]);
+    second.run("commit").await;
 }
 
 #[tokio::test]
