@@ -76,6 +76,50 @@ async fn a_role_follows_its_client_and_no_other_one() {
     assert_eq!(pins(&room).await, 0.0);
 }
 
+/// Ways to be another session user, which only a superuser may.
+const AUTHORIZATIONS: [&[&str]; 9] = [
+    &["set session authorization stagehand"],
+    &["set local session authorization stagehand"],
+    &["begin", "set session authorization stagehand", "commit"],
+    &["begin", "set session authorization stagehand", "rollback"],
+    &["begin", "set local session authorization stagehand", "commit"],
+    &["set session authorization stagehand", "set role none", "reset session authorization"],
+    &["set session authorization stagehand", "discard all"],
+    &["select set_config('session_authorization', 'stagehand', false)"],
+    &["do $$ begin set session authorization stagehand; end $$"],
+];
+
+#[tokio::test]
+async fn another_session_user_is_the_clients_own() {
+    let stage = Stage::shared().await;
+    stage.sql(&format!("alter role {} superuser", stage.login)).await;
+    let room = Greenroom::start().auth("trust").servers(2).on(stage).await;
+    let look = "select concat_ws(' ', session_user, current_user, current_setting('is_superuser'))";
+    let mut other = room.raw("catalog").await;
+    let untouched = rows(&other.run(look).await);
+    for way in AUTHORIZATIONS {
+        let (mut client, mut direct) = (room.raw("catalog").await, room.stage().raw().await);
+        for sql in way {
+            client.run(sql).await;
+            direct.run(sql).await;
+        }
+        for _ in 0..2 {
+            assert_eq!(rows(&client.run(look).await), rows(&direct.run(look).await), "{way:?}");
+            assert_eq!(rows(&other.run(look).await), untouched, "{way:?}");
+        }
+        client.leave().await;
+        let gone = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+        eventually("the pin ends with its client", gone).await;
+    }
+    // Nothing is done as the login for who has become another one.
+    let mut client = room.raw("catalog").await;
+    client.run("set session authorization stagehand").await;
+    assert_eq!(rows(&client.run("select current_user").await), ["stagehand"]);
+    let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}'", room.login);
+    room.stage().sql(&end).await;
+    assert_eq!(codes(&client.until_closed().await), ["57P01"]);
+}
+
 #[tokio::test]
 async fn a_role_that_is_taken_away_fails_closed() {
     let room = Greenroom::start().servers(1).await;
