@@ -63,7 +63,10 @@ here.sameOnBothSides('values of every kind come back as they went', {}, async pl
   ];
   const rows = [];
   for (const [type, value] of values) {
-    rows.push((await client.query(`select $1::${type} as value, pg_typeof($1::${type})::text as type`, [value])).rows[0]);
+    // Some builds of PostgreSQL are without XML.
+    const withoutXml = error => (type === 'xml' && error.code === '0A000' ? { rows: [error.code] } : Promise.reject(error));
+    const text = `select $1::${type} as value, pg_typeof($1::${type})::text as type`;
+    rows.push((await client.query(text, [value]).catch(withoutXml)).rows[0]);
   }
   rows.push((await client.query({ text: 'select 7::int4 as a, 8::int8 as b, true as c', binary: true })).rows[0]);
   assert.equal(rows[10].value, values[10][1]);
