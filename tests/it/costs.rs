@@ -84,7 +84,7 @@ async fn a_search_path_of_its_own_costs_no_round_trip() {
 async fn a_setting_of_its_own_costs_no_round_trip() {
     let (fake, _room, mut first, mut next) = served().await;
     let set = query("set work_mem to '77kB'");
-    let told = sees(&fake, &mut first, &[set.clone()]).await;
+    let told = sees(&fake, &mut first, std::slice::from_ref(&set)).await;
     assert!(told.reads.contains(&vec![set]), "not a word ahead of it: {told:?}");
     // What a server is put right with goes out while nobody waits for it; then it is another's turn.
     let is_told_at_once = |traffic: &Traffic, frames: &[Frame]| {
