@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::frames::query;
-use crate::harness::{Greenroom, codes, rows};
+use crate::harness::{Greenroom, RawClient, codes, rows, tags};
 
 /// Every source of the integration tests, one behind the other.
 fn sources(folder: &Path, all: &mut String) {
@@ -58,6 +58,37 @@ async fn reset_among_more_of_a_text_finds_no_table_where_a_transaction_has_borro
         rows(&client.ask(&[query("show search_path"), query("select name from item")]).await),
         ["catalog", "ours"]
     );
+}
+
+#[tokio::test]
+async fn a_reset_in_a_transaction_goes_to_the_servers_own_value_until_its_end() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let startup = room.startup("catalog").with("TimeZone", "Asia/Tokyo").with("work_mem", "77kB");
+    let look = "select concat_ws(' ', current_setting('timezone'), current_setting('work_mem'))";
+    let others = rows(&room.raw("catalog").await.run(look).await).remove(0);
+    for reset in ["reset all", "reset timezone; reset work_mem"] {
+        for end in ["commit", "rollback"] {
+            let mut client = RawClient::log_in(room.address(), &startup).await;
+            client.run("begin").await;
+            let told = client.run(reset).await;
+            assert!(
+                tags(&told).contains('S'),
+                "when nothing is told, docs/compatibility.md has a limit less: {told:?}"
+            );
+            assert_eq!(rows(&client.run(look).await), [&*others], "a limit less for the document");
+            let told = client.run(end).await;
+            assert_eq!(tags(&told).contains('S'), end == "rollback", "a limit less for the document: {told:?}");
+            // The session has its own again, and so has everybody else.
+            for _ in 0..2 {
+                assert_eq!(rows(&client.run(look).await), ["Asia/Tokyo 77kB"], "{reset}, {end}");
+                assert_eq!(rows(&room.raw("catalog").await.run(look).await), [&*others]);
+            }
+            // Between transactions it is right.
+            client.run(reset).await;
+            assert_eq!(rows(&client.run(look).await), ["Asia/Tokyo 77kB"], "{reset}, {end}");
+            client.leave().await;
+        }
+    }
 }
 
 #[tokio::test]
