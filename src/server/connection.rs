@@ -13,7 +13,7 @@ use crate::protocol::{Backend, FrameError, body, frame, message};
 use crate::session::Prepared;
 
 /// The longest answer to a question of our own, in bytes a message.
-const MAX_ANSWER_BYTES: u32 = 16 << 20;
+pub(super) const MAX_ANSWER_BYTES: u32 = 16 << 20;
 
 /// A connection to PostgreSQL that has logged in.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Server {
     /// Whether nobody else may have it, because of what one session has done there: it bears the names that its client
     /// has given to statements, or it is spent.
     pub fn is_for_nobody_else(&self) -> bool {
-        self.is_spent || self.prepared.has_own_names()
+        self.is_spent || self.prepared.has_clients_statements()
     }
 
     /// Asks one question of our own, of one statement or several, and reads the whole answer.

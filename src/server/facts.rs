@@ -14,7 +14,10 @@ use crate::sql::quote;
 const SUSPECT_STATEMENTS: &str = r#"(^|;|>>|\m(begin|then|else|loop|atomic)\M)(\s|--[^\n]*|/\*([^*]|\*[^/])*\*/)*(set|reset|discard|listen|unlisten|prepare|load|do|call|create|alter)\M|\m(execute|temp|temporary|hold)\M|\mupdate\M[^;]*\mpg_settings\M|u&""#;
 
 /// Functions that leave something behind or run a string as SQL, wherever they are called.
-const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statements?";
+const SUSPECT_FUNCTIONS: &str = r"set_config|set_limit|currval|lastval|setval|setseed|pg_advisory_lock\w*|pg_try_advisory_lock\w*|query_to_xml\w*|cursor_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby|xpath_table|dblink_connect\w*|pg_replication_origin_session\w*|pg_create_(logical|physical)_replication\w*|pg_copy_(logical|physical)_replication\w*|pg_backup_start|pg_start_backup|pg_prepared_statements?|(pg_get|pg)_backend_memory_contexts|(table|schema|database)_to_xml\w*";
+
+/// Views that show what others have prepared on the same server.
+const TELLING_VIEWS: &str = "('pg_prepared_statements', 'pg_backend_memory_contexts')";
 
 /// Extensions whose functions are known to leave nothing behind, except for those that [`SUSPECT_FUNCTIONS`] names.
 const HARMLESS_EXTENSIONS: &[&str] = &[
@@ -159,7 +162,10 @@ fn question() -> String {
     let system = "('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)";
     // In a stored expression: `{FUNCEXPR :funcid 2078 `, `:opfuncid`, `:aggfnoid`, `:winfnoid`.
     let stored = format!(
-        r"SELECT pg_catalog.concat(':\w*(funcid|fnoid) (', f.suspects, ')\M') AS calls,
+        r"SELECT (SELECT pg_catalog.concat(':relid (', pg_catalog.string_agg(c.oid::pg_catalog.text, '|'), ')\M')
+                  FROM pg_catalog.pg_class c WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace
+                  AND c.relname IN {TELLING_VIEWS}) AS reads,
+                 pg_catalog.concat(':\w*(funcid|fnoid) (', f.suspects, ')\M') AS calls,
                  pg_catalog.concat(':\w*(funcid|fnoid) (', f.suspects, '|', f.nextvals, ')\M') AS calls_or_nextval
          FROM (SELECT pg_catalog.string_agg(p.oid::pg_catalog.text, '|') FILTER (WHERE p.proname <> 'nextval') AS suspects,
                       pg_catalog.string_agg(p.oid::pg_catalog.text, '|') FILTER (WHERE p.proname = 'nextval') AS nextvals
@@ -178,6 +184,7 @@ fn question() -> String {
                OR CASE WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN true
                   WHEN p.prosrc = '' THEN
                     pg_catalog.to_jsonb(p) ->> 'prosqlbody' ~ (SELECT calls_or_nextval FROM stored)
+                    OR pg_catalog.to_jsonb(p) ->> 'prosqlbody' ~ (SELECT reads FROM stored)
                   ELSE p.prosrc ~* {statements} END)"
         ),
         // Aggregates and operators over functions of PostgreSQL's own.
@@ -192,7 +199,8 @@ fn question() -> String {
         ),
         // Views and rules, but for the system's own, of which there are many: their numbers are below 16384.
         "FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384
-         AND pg_catalog.concat(r.ev_action, r.ev_qual) ~ (SELECT calls_or_nextval FROM stored)"
+         AND (pg_catalog.concat(r.ev_action, r.ev_qual) ~ (SELECT calls_or_nextval FROM stored)
+           OR r.ev_action::pg_catalog.text ~ (SELECT reads FROM stored))"
             .to_owned(),
         // An UPDATE of a view of pg_settings is one of pg_settings, and that is a SET.
         "FROM pg_catalog.pg_rewrite r WHERE r.oid >= 16384 AND r.ev_action::pg_catalog.text
@@ -208,7 +216,8 @@ fn question() -> String {
          AND g.tgqual::pg_catalog.text ~ (SELECT calls FROM stored)"
             .to_owned(),
         "FROM pg_catalog.pg_policy y
-         WHERE pg_catalog.concat(y.polqual, y.polwithcheck) ~ (SELECT calls_or_nextval FROM stored)"
+         WHERE pg_catalog.concat(y.polqual, y.polwithcheck) ~ (SELECT calls_or_nextval FROM stored)
+           OR pg_catalog.concat(y.polqual, y.polwithcheck) ~ (SELECT reads FROM stored)"
             .to_owned(),
     ];
     let conditions: Vec<_> = conditions.into_iter().map(|condition| format!("EXISTS (SELECT {condition})")).collect();

@@ -19,6 +19,7 @@ mod facts;
 mod login;
 mod probe;
 mod sasl;
+mod takeover;
 mod wire;
 
 #[cfg(test)]

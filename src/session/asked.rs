@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::prepared::Id;
+use super::statements::Serial;
 
 /// One message that the server will answer, or that decides how others are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,21 +15,26 @@ pub enum Asked {
         /// Its answer is not the client's.
         ours: bool,
     },
-    /// Parse of a statement that the server knows by a number.
+    /// Parse of a statement that has a name: a number where it is one of ours.
     Prepare {
-        /// The number; `None` where the server has the client's own names.
+        /// The number in it; `None` where it is the client's own.
         id: Option<Id>,
-        /// Its answer is not the client's.
-        ours: bool,
+        /// For whom.
+        whose: Whose,
     },
-    /// Bind.
-    Bind,
-    /// Bind or Describe of a statement whose rows are others now: fails.
-    Stale,
-    /// Describe.
-    Describe,
-    /// Describe of ours, of the statement that the server knows by this number.
-    Rows(Id),
+    /// Bind; of the client's statement of that number, if it is known.
+    Bind(Option<Serial>),
+    /// Bind or Describe of a statement whose columns are others now: fails.
+    Stale(Serial),
+    /// Describe; as Bind.
+    Describe(Option<Serial>),
+    /// Describe of ours.
+    Description {
+        /// The number in its name on the server, if it is one of ours.
+        id: Option<Id>,
+        /// The client's statement.
+        serial: Serial,
+    },
     /// Close.
     Close(Closing),
     /// Execute.
@@ -43,13 +49,23 @@ pub enum Asked {
     },
     /// A fastpath call: ends with ReadyForQuery.
     Call,
-    /// The end of a batch: answered by ReadyForQuery; `ours` when the client never sent it.
-    Sync {
-        /// Its answer is not the client's.
-        ours: bool,
-    },
+    /// The end of a batch: answered by ReadyForQuery.
+    Sync,
     /// CopyDone or CopyFail: never answered, but Syncs behind it count.
     CopyEnd,
+}
+
+/// Whom a Parse is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The client sent it, and has the statement from then on.
+    Clients,
+    /// The client sent it, and only the server knows about it.
+    Untold,
+    /// The client sent it for a name that is taken, by this statement of its own: fails.
+    Again(Serial),
+    /// The client never sent it: this statement of the client's is prepared again.
+    Ours(Serial),
 }
 
 /// What a Close closes.
@@ -70,13 +86,24 @@ impl Asked {
     /// Whether ReadyForQuery ends it.
     #[inline]
     pub fn ends_with_ready(self) -> bool {
-        matches!(self, Self::Query { .. } | Self::Call | Self::Sync { .. } | Self::Prelude)
+        matches!(self, Self::Query { .. } | Self::Call | Self::Sync | Self::Prelude)
+    }
+
+    /// Whether it is a message of ours.
+    pub fn is_ours(self) -> bool {
+        match self {
+            Self::Prelude | Self::Parse { ours: true } | Self::Description { .. } | Self::Close(Closing::Ours(_)) => {
+                true
+            }
+            Self::Prepare { whose, .. } => matches!(whose, Whose::Ours(_)),
+            _ => false,
+        }
     }
 
     /// Whether it changes which statements the client has prepared, if it works.
     pub fn changes_statements(self) -> bool {
         match self {
-            Self::Prepare { ours, .. } => !ours,
+            Self::Prepare { whose, .. } => whose == Whose::Clients,
             Self::Close(closing) => closing == Closing::Named,
             Self::Execute { deallocates } | Self::Query { deallocates } => deallocates,
             _ => false,
@@ -139,30 +166,25 @@ impl Queue {
         self.0.iter().any(|asked| asked.ends_with_ready() && *asked != Asked::Prelude)
     }
 
-    /// Whether something of ours changes which statements the server has, or what they are called.
-    pub fn changes_server(&self) -> bool {
+    /// Whether something of ours about a named statement is asked and not answered.
+    pub fn asks_about_names(&self) -> bool {
         self.0.iter().any(|asked| match asked {
-            Asked::Prepare { id, ours } => *ours && id.is_none(),
+            Asked::Prepare { whose, .. } => matches!(whose, Whose::Ours(_)),
             Asked::Close(Closing::Ours(id)) => id.is_some(),
+            Asked::Description { .. } => true,
             _ => false,
         })
     }
 
-    /// Whether what the rows of a statement are is asked and not answered.
-    pub fn asks_for_rows(&self) -> bool {
-        self.0.iter().any(|asked| matches!(asked, Asked::Rows(_)))
+    /// Whether a description of this statement is asked and not answered.
+    pub fn asks_to_describe(&self, wanted: Serial) -> bool {
+        self.0.iter().any(|asked| matches!(asked, Asked::Description { serial, .. } if *serial == wanted))
     }
 
     /// Whether the client has parsed its unnamed statement in the batch at hand.
     pub fn has_parsed_unnamed(&self) -> bool {
         let batch = self.0.iter().rev().take_while(|asked| !asked.ends_with_ready());
         batch.into_iter().any(|asked| *asked == Asked::Parse { ours: false })
-    }
-
-    /// Whether a Parse of ours stands in a batch before the one at hand: an error there would have it skipped.
-    pub fn has_supplied_unnamed_before(&self) -> bool {
-        let before = self.0.iter().rev().skip_while(|asked| !asked.ends_with_ready());
-        before.into_iter().any(|asked| *asked == Asked::Parse { ours: true })
     }
 
     /// Our own queries go ahead of everything.
@@ -186,7 +208,7 @@ impl Queue {
     /// is among what was asked.
     pub fn skip_to_sync(&mut self, mut skipped: impl FnMut(Asked)) -> bool {
         while let Some(asked) = self.front() {
-            if matches!(asked, Asked::Sync { .. }) {
+            if asked == Asked::Sync {
                 return true;
             }
             skipped(asked);
@@ -203,7 +225,7 @@ impl Queue {
         let mut at = 0;
         self.0.retain(|asked| {
             at += 1;
-            at > before || !matches!(asked, Asked::Sync { .. })
+            at > before || *asked != Asked::Sync
         });
         end.is_some()
     }

@@ -1,10 +1,11 @@
 //! What becomes of a client's frame.
 
 use super::asked::{Asked, Closing};
-use super::named::{Ahead, close_statement};
+use super::named::close_statement;
 use super::prepared::Prepared;
 use super::unnamed::Place;
-use super::{CopyIn, Passing, Session};
+use super::way::Ahead;
+use super::{CopyIn, Passing, Session, settings};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, body};
@@ -27,6 +28,11 @@ pub enum Verdict {
     /// Nothing yet: what becomes of it depends on answers that are on their way, perhaps to questions of ours that
     /// [`Session::put_splice`] has. It is to be shown again when more answers have come.
     AwaitAnswers,
+    /// Nothing yet: the server is first given what [`Session::to_take_over`] tells. It is to be shown again behind
+    /// [`Session::has_taken_over`].
+    TakeOver,
+    /// PostgreSQL would end the connection for it, as it takes COPY data.
+    EndsCopy,
     /// PostgreSQL would ignore it here.
     Ignore,
     /// [`Session::take_database`] says which statement about a database is to be answered here.
@@ -39,6 +45,14 @@ pub enum Verdict {
     Terminate,
 }
 
+impl Verdict {
+    /// Whether the frame is to be shown again.
+    #[inline]
+    pub fn waits(self) -> bool {
+        matches!(self, Self::AwaitServer | Self::AwaitAnswers | Self::TakeOver)
+    }
+}
+
 impl Session {
     /// Decides on a frame that is whole. `frame` begins with its tag; `server` is what the leased server has prepared, if
     /// one is leased.
@@ -47,7 +61,7 @@ impl Session {
         let (tag, body) = (Frontend(frame[0]), &frame[HEADER_BYTES..]);
         match self.admit(tag) {
             Some(verdict) => return verdict,
-            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag),
+            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag, server),
             None => {}
         }
         match tag {
@@ -57,7 +71,7 @@ impl Session {
                     return verdict;
                 }
                 let effects = self.read_text(text);
-                let ahead = self.make_ready(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
+                let ahead = self.clear_way(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| session.ask_query(effects))
             }
             Frontend::PARSE => {
@@ -69,7 +83,7 @@ impl Session {
                     return self.on_named_parse(frame, name, text, server);
                 }
                 let effects = self.read_text(text);
-                let ahead = self.make_ready(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
                     session.unnamed.parse(frame);
                     session.ask_unnamed_parse()
@@ -86,23 +100,33 @@ impl Session {
         self.passing = None;
         match self.admit(tag) {
             Some(verdict) => return verdict,
-            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag),
+            None if self.copy_in == CopyIn::Taking => return self.during_copy(tag, server),
             None => {}
         }
         match tag {
             Frontend::QUERY => {
+                let ahead = self.clear_way_for_anything(server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
+                if ahead.waits() {
+                    return ahead;
+                }
                 self.passing = Some(self.passing(body, false));
-                self.ask_query(Effects::NONE)
+                self.ask_query(Effects::NONE);
+                ahead
             }
             Frontend::PARSE => {
                 let (name, rest) = body::cstr(body).unwrap_or((body, b""));
                 if !name.is_empty() {
                     return self.on_large_named_parse(name, rest, server);
                 }
+                let ahead = self.clear_way_for_anything(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                if ahead.waits() {
+                    return ahead;
+                }
                 self.unnamed.begin();
                 self.unnamed.extend(start);
                 self.passing = Some(self.passing(rest, true));
-                self.ask_unnamed_parse()
+                self.ask_unnamed_parse();
+                ahead
             }
             _ => self.ask(tag, start, server),
         }
@@ -117,6 +141,8 @@ impl Session {
         }
         if last && let Some(passing) = self.passing.take() {
             let effects = passing.scanner.finish();
+            // Only the beginning of the frame may have been shown before.
+            self.is_shown_again = false;
             if passing.is_named {
                 self.lasting_effects.extend(effects);
             } else {
@@ -163,13 +189,15 @@ impl Session {
         }
     }
 
-    fn during_copy(&mut self, tag: Frontend) -> Verdict {
+    fn during_copy(&mut self, tag: Frontend, server: Option<&mut Prepared>) -> Verdict {
         match tag {
             Frontend::COPY_DONE | Frontend::COPY_FAIL => {
                 self.copy_in = CopyIn::Ending;
                 self.queue.push_copy_end();
             }
             Frontend::COPY_DATA | Frontend::FLUSH | Frontend::SYNC => {}
+            // If the server takes no data any more it would be done, and it was not looked at.
+            _ if server.is_some_and(|server| !server.is_empty()) => return Verdict::EndsCopy,
             // The server's error to tell; what it makes of what follows is anybody's guess.
             _ => self.doubtful = true,
         }
@@ -177,18 +205,23 @@ impl Session {
     }
 
     fn ask_sync(&mut self) -> Verdict {
+        self.batch_ends();
+        self.queue.push(Asked::Sync);
+        Verdict::Forward
+    }
+
+    /// What is asked next is skipped by no error before it.
+    fn batch_ends(&mut self) {
         self.batch_is_open = false;
         self.bound_effects = Effects::NONE;
-        self.queue.push(Asked::Sync { ours: false });
-        Verdict::Forward
+        self.batch += 1;
     }
 
     pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
         self.queries += 1;
         self.mixes_protocols |= self.batch_is_open;
-        self.batch_is_open = false;
+        self.batch_ends();
         self.unnamed_effects = Effects::NONE;
-        self.bound_effects = Effects::NONE;
         self.unnamed.end_asked();
         let deallocates = effects.contains(Effect::Deallocate);
         if deallocates {
@@ -206,7 +239,7 @@ impl Session {
 
     /// What is asked with the frame itself, unless it has to wait; what goes ahead of it has been asked already.
     pub(super) fn then(&mut self, verdict: Verdict, ask: impl FnOnce(&mut Self) -> Verdict) -> Verdict {
-        if matches!(verdict, Verdict::AwaitServer | Verdict::AwaitAnswers) {
+        if verdict.waits() {
             return verdict;
         }
         ask(self);
@@ -217,38 +250,40 @@ impl Session {
         let body = &frame[HEADER_BYTES..];
         match tag {
             Frontend::BIND => {
-                let (portal, rest) = body::cstr(body).unwrap_or_default();
-                let name = body::cstr(rest).unwrap_or_default().0;
+                let names = body::cstr(body).and_then(|(portal, rest)| Some((portal, body::cstr(rest)?.0)));
+                let Some((portal, name)) = names else { return self.on_nameless(Asked::Bind(None), server) };
                 if !name.is_empty() {
                     let at = HEADER_BYTES + portal.len() + 1;
                     return self.on_use(frame, at, name, Asked::Bind, server);
                 }
                 self.executes(self.unnamed_effects);
-                let ahead = self.make_ready(self.unnamed_effects, server, Ahead::InBatch);
-                if let Some(verdict @ (Verdict::AwaitServer | Verdict::AwaitAnswers)) = ahead {
-                    return verdict;
+                let ahead = self.clear_way(self.unnamed_effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                if ahead.waits() {
+                    return ahead;
                 }
                 let verdict = match self.supply_unnamed() {
-                    Verdict::Forward => ahead.unwrap_or(Verdict::Forward),
+                    Verdict::Forward => ahead,
                     other => other,
                 };
-                self.then(verdict, |session| session.ask_of_batch(Asked::Bind))
+                self.then(verdict, |session| session.ask_of_batch(Asked::Bind(None)))
             }
-            Frontend::DESCRIBE => match named_statement(body) {
-                Some(b"") => {
+            Frontend::DESCRIBE => match about(body) {
+                About::Statement(b"") => {
                     let verdict = self.supply_unnamed();
-                    self.then(verdict, |session| session.ask_of_batch(Asked::Describe))
+                    self.then(verdict, |session| session.ask_of_batch(Asked::Describe(None)))
                 }
-                Some(name) => self.on_use(frame, HEADER_BYTES + 1, name, Asked::Describe, server),
-                None => self.ask_of_batch(Asked::Describe),
+                About::Statement(name) => self.on_use(frame, HEADER_BYTES + 1, name, Asked::Describe, server),
+                About::Portal => self.ask_of_batch(Asked::Describe(None)),
+                About::Endless => self.on_nameless(Asked::Describe(None), server),
             },
-            Frontend::CLOSE => match named_statement(body) {
-                Some(b"") => {
+            Frontend::CLOSE => match about(body) {
+                About::Statement(b"") => {
                     self.unnamed.end_asked();
                     self.ask_of_batch(Asked::Close(Closing::Unnamed))
                 }
-                Some(name) => self.on_named_close(frame, name, server),
-                None => self.ask_of_batch(Asked::Close(Closing::Other)),
+                About::Statement(name) => self.on_named_close(frame, name, server),
+                About::Portal => self.ask_of_batch(Asked::Close(Closing::Other)),
+                About::Endless => self.on_nameless(Asked::Close(Closing::Other), server),
             },
             Frontend::EXECUTE => {
                 self.queries += 1;
@@ -259,13 +294,17 @@ impl Session {
                 self.ask_of_batch(Asked::Execute { deallocates })
             }
             Frontend::FUNCTION_CALL => {
-                self.queries += 1;
-                self.mixes_protocols |= self.batch_is_open;
-                self.batch_is_open = false;
                 // What is called is a number: nobody can tell what it leaves behind.
-                self.leaves([Effect::Procedural].into_iter().collect());
-                self.queue.push(Asked::Call);
-                Verdict::Forward
+                let effects = Effects::of(&[Effect::Procedural]);
+                self.leaves(effects);
+                let ahead = self.clear_way(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
+                self.then(ahead, |session| {
+                    session.queries += 1;
+                    session.mixes_protocols |= session.batch_is_open;
+                    session.batch_ends();
+                    session.queue.push(Asked::Call);
+                    Verdict::Forward
+                })
             }
             // In a transaction it may be what ends it: after a Query in a batch.
             Frontend::SYNC if self.queue.is_empty() && !self.batch_is_open && self.status == TxStatus::Idle => {
@@ -288,6 +327,12 @@ impl Session {
         }
     }
 
+    /// A message whose names do not end in what is there of it: whatever it names, it is nothing of a stranger's.
+    fn on_nameless(&mut self, asked: Asked, server: Option<&mut Prepared>) -> Verdict {
+        let ahead = self.clear_way_for_anything(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+        self.then(ahead, |session| session.ask_of_batch(asked))
+    }
+
     pub(super) fn ask_of_batch(&mut self, asked: Asked) -> Verdict {
         self.batch_is_open = true;
         self.queue.push(asked);
@@ -300,10 +345,10 @@ impl Session {
     /// leave a stranger's statement where it was.
     fn supply_unnamed(&mut self) -> Verdict {
         match self.unnamed.place() {
-            Place::There if self.unnamed.is_being_supplied() && self.queue.has_supplied_unnamed_before() => {
-                Verdict::AwaitAnswers
-            }
             Place::There => Verdict::Forward,
+            // It was skipped if its batch has failed.
+            Place::Supplied if self.queue.has_ended_one() => Verdict::AwaitAnswers,
+            Place::Supplied => Verdict::Forward,
             Place::OnItsWay if self.queue.has_parsed_unnamed() => Verdict::Forward,
             Place::OnItsWay => Verdict::AwaitAnswers,
             Place::Ending if self.queue.has_ended_one() => Verdict::AwaitAnswers,
@@ -349,6 +394,9 @@ impl Session {
         if effects.contains(Effect::Reading) && setting::leaves_texts_as_they_are(text) {
             effects.remove(Effect::Reading);
         }
+        if effects.contains(Effect::Local) && settings::is_harmless_local(text) {
+            effects.remove(Effect::Local);
+        }
         effects
     }
 
@@ -378,10 +426,21 @@ impl Session {
     }
 }
 
-/// The name of the prepared statement that the body of a Describe or Close is about; `None` if it is about a portal.
-fn named_statement(body: &[u8]) -> Option<&[u8]> {
-    let name = body.strip_prefix(b"S")?;
-    Some(body::cstr(name).unwrap_or_default().0)
+/// What a Describe or Close is about.
+enum About<'f> {
+    /// The prepared statement of this name.
+    Statement(&'f [u8]),
+    Portal,
+    /// A prepared statement whose name does not end in what is there of the frame.
+    Endless,
+}
+
+fn about(body: &[u8]) -> About<'_> {
+    match body.strip_prefix(b"S").map(body::cstr) {
+        Some(Some((name, _))) => About::Statement(name),
+        Some(None) => About::Endless,
+        None => About::Portal,
+    }
 }
 
 /// The name, the text and the parameter types of a Parse.

@@ -9,6 +9,7 @@
 //! - `settings`: lone statements about settings.
 //! - `asked`: the queue of what was asked.
 //! - `named`: frames that name a prepared statement.
+//! - `way`: what goes ahead of texts that may see the names of statements.
 //! - `statements`: the client's prepared statements that have names.
 //! - `prepared`: what a server has prepared.
 //! - `unnamed`: the client's own unnamed statement.
@@ -24,19 +25,20 @@ mod replies;
 mod settings;
 pub mod statements;
 pub mod unnamed;
-
-use std::hash::{BuildHasher as _, RandomState};
+mod way;
 
 use acting::Acting;
 use asked::{Asked, Queue};
 pub use frames::Verdict;
 use pin::Pin;
 pub use pin::PinReason;
-pub use prepared::Prepared;
+use prepared::Batch;
+pub use prepared::{Description, Prepared};
 pub use replies::{Failure, Reply};
 pub use settings::Change;
-use statements::Statements;
+use statements::{LeaseNumber, Serial, Statements};
 use unnamed::Unnamed;
+pub use way::Takeover;
 
 use crate::protocol::tag::TxStatus;
 use crate::sql::{Effect, Effects, Quoting, Scanner};
@@ -62,8 +64,16 @@ pub struct Session {
     acting: Acting,
     /// What goes to the server in place of the beginning of the frame at hand.
     splice: Vec<u8>,
-    /// The statement that was prepared to see what the rows are of the one that the frame at hand uses.
-    looked_at: Option<prepared::Id>,
+    /// The statement that was prepared again for the frame at hand, to see what PostgreSQL tells of it now.
+    looked_at: Option<Serial>,
+    /// What was told of the parameters of a statement; what is told of its columns comes next.
+    parameters: Vec<u8>,
+    /// A number for the batch at hand, or the next one.
+    batch: Batch,
+    /// A number for the lease at hand, or the next one.
+    lease: LeaseNumber,
+    /// What any text may do while this lease lasts, though none shows it.
+    suspicion: Effects,
     /// What is told instead of an error of the server's.
     reworded: Vec<u8>,
     /// A frame waits for a server: what will have failed if there is none.
@@ -78,8 +88,6 @@ pub struct Session {
     has_deallocated: bool,
     /// A number for the settings that prepared statements depend on.
     settings: u64,
-    /// A number that no other session has.
-    nonce: u64,
     /// What the unnamed statement may leave behind when it is executed.
     unnamed_effects: Effects,
     /// What was asked since the last ReadyForQuery may leave behind.
@@ -137,6 +145,10 @@ impl Session {
             acting: Acting::default(),
             splice: Vec::new(),
             looked_at: None,
+            parameters: Vec::new(),
+            batch: 0,
+            lease: 1,
+            suspicion: Effects::NONE,
             reworded: Vec::new(),
             blocked: None,
             blocked_has_failed: false,
@@ -144,7 +156,6 @@ impl Session {
             bound_effects: Effects::NONE,
             has_deallocated: false,
             settings: 0,
-            nonce: RandomState::new().hash_one(0),
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
@@ -240,6 +251,8 @@ impl Session {
         self.doubtful = false;
         self.mixes_protocols = false;
         self.looked_at = None;
+        self.lease = self.lease.wrapping_add(1);
+        self.suspicion = Effects::NONE;
         self.unnamed.leave_server();
     }
 

@@ -1,43 +1,49 @@
 //! What becomes of the frames that name a prepared statement.
 //!
-//! A session that gives names has a server of its own, which has the client's own names: what SQL sees of them (EXECUTE,
-//! pg_prepared_statements) is right by itself.
+//! On a server that others use, a statement has a name of ours and is known by what it says; the client's name is replaced on
+//! the way. That is for the plain case. In every other one the server has the client's own names and is its session's from then
+//! on: what SQL sees of them (EXECUTE, pg_prepared_statements) is right by itself.
 //!
-//! What is here beyond that shares statements: on a server they would have names of ours, and the client's would be replaced
-//! on the way. It is not switched on; docs/adr/0009 says why, and what has to be so before.
+//! Two rules keep strangers apart (docs/adr/0009). What may see the names of a server, or has the client's own in it, is
+//! preceded in its own batch by a Close of every statement with a name of ours: if it is looked at, they are gone. And a
+//! statement is used only where PostgreSQL has described it as it was described when the client prepared it.
 
 use std::sync::Arc;
 
-use super::asked::{Asked, Closing, Queue};
+use super::PinReason;
+use super::asked::{Asked, Closing, Whose};
 use super::frames::Verdict;
-use super::pin::{self, PinReason};
 use super::prepared::{self, Id, Key, Prepared};
-use super::statements::{self, Statement};
+use super::statements::{self, Own, Serial, Statement};
+use super::way::Ahead;
 use super::{Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::message;
-use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, body};
-use crate::sql::{Effect, Effects};
+use crate::sql::{Effect, Effects, timeless};
 
-/// What a server takes the client's names on for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ahead {
-    /// A simple query, which an error ahead of it must not reach.
-    OfQuery,
-    /// A message of a batch.
-    InBatch,
+/// What the text of a statement that others use may leave behind: nothing.
+const IS_PLAIN: Effects = Effects::of(&[Effect::Public]);
+
+/// The longest Parse of a statement that others use, in bytes.
+const MOST_SHARED_BYTES: usize = 64 << 10;
+
+/// Where a statement is that a frame uses.
+enum Place {
+    /// On the server, by this name of ours.
+    Shared(Id),
+    /// On the server, by the client's name, or nowhere at all.
+    Own,
+    /// On the server, by this name of ours or the client's, but its columns are others now.
+    Stale(Option<Id>),
+    /// It has to be waited for.
+    Await,
 }
 
 impl Session {
     /// What a server has prepared under these settings and no others may be shared: a number for them.
     pub fn set_settings(&mut self, fingerprint: u64) {
         self.settings = fingerprint;
-    }
-
-    /// The client has no prepared statements any more.
-    pub fn forget_statements(&mut self) {
-        self.statements.forget();
     }
 
     /// A Parse that gives a name.
@@ -48,29 +54,65 @@ impl Session {
         text: &[u8],
         server: Option<&mut Prepared>,
     ) -> Verdict {
+        if self.must_wait() {
+            return Verdict::AwaitAnswers;
+        }
         let effects = self.effects_of(text);
         self.leaves(effects);
-        // Not shared yet (docs/adr/0009): what others have prepared must not be there for texts that nobody reads.
-        self.pin_for(PinReason::PreparedStatement);
-        let ahead = self.take_names_over(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
-        // A session keeps its server, and so what is said here is never said again; but it may be asked for.
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
-        let body = frame.get(HEADER_BYTES + name.len() + 1..).filter(|_| is_kept).unwrap_or_default();
-        self.then(ahead, |session| {
-            session.statements.parse(name, Statement::new(body, effects));
-            session.ask_of_batch(Asked::Prepare { id: None, ours: false })
-        })
+        let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES;
+        let is_plain = is_small && effects.is_within(IS_PLAIN) && timeless::is_timeless(text);
+        if !is_plain || !self.may_share() {
+            self.pin_for(PinReason::PreparedStatement);
+        }
+        let Some(server) = server else { return self.block(Asked::Bind(None)) };
+        let taken = self.statements.get(name).map(|statement| statement.serial);
+        let place = taken.map(|taken| (taken, self.place(name, server)));
+        match place {
+            Some((_, Place::Await)) => return Verdict::AwaitAnswers,
+            // PostgreSQL says that the name is taken, and whatever else is wrong.
+            Some((taken, Place::Shared(id) | Place::Stale(Some(id)))) => {
+                self.put_other_name(frame, HEADER_BYTES, name, |out| prepared::put_name(out, id));
+                self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Again(taken) });
+                return Verdict::Splice(HEADER_BYTES + name.len() + 1);
+            }
+            _ => {}
+        }
+        let body = &frame[HEADER_BYTES + name.len() + 1..];
+        let statement = Statement::new(self.statements.next_serial(), body, effects);
+        if self.shares(server) {
+            self.prepare(server, &statement, Whose::Clients);
+            self.statements.parse(name, statement);
+            self.batch_is_open = true;
+            return Verdict::Splice(frame.len());
+        }
+        let ahead = self.close_ours(server);
+        server.client_names_one();
+        if is_kept {
+            self.statements.parse(name, statement.there(self.lease));
+            self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Clients });
+        } else {
+            self.lasting_effects.extend(effects);
+            self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Untold });
+        }
+        ahead
     }
 
-    /// A Parse that gives a name, and is too large to be kept: only a server of the session's own has it.
+    /// A Parse that gives a name, and is too large to be read or kept: only a server of the session's own has it.
     pub(super) fn on_large_named_parse(&mut self, name: &[u8], rest: &[u8], server: Option<&mut Prepared>) -> Verdict {
+        if self.must_wait() {
+            return Verdict::AwaitAnswers;
+        }
         self.pin_for(PinReason::PreparedStatement);
-        let ahead = self.take_names_over(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
-        self.then(ahead, |session| {
-            session.passing = Some(Passing { is_named: true, ..session.passing(rest, false) });
-            session.statements.parse(name, Statement::new(b"", Effects::NONE));
-            session.ask_of_batch(Asked::Prepare { id: None, ours: false })
-        })
+        let Some(server) = server else { return self.block(Asked::Bind(None)) };
+        if self.statements.get(name).is_some() && matches!(self.place(name, server), Place::Await) {
+            return Verdict::AwaitAnswers;
+        }
+        let ahead = self.close_ours(server);
+        server.client_names_one();
+        self.passing = Some(Passing { is_named: true, ..self.passing(rest, false) });
+        self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Untold });
+        ahead
     }
 
     /// A Bind or Describe of a statement with this name, which begins there in the frame.
@@ -79,169 +121,188 @@ impl Session {
         frame: &[u8],
         at: usize,
         name: &[u8],
-        asked: Asked,
+        asked: fn(Option<Serial>) -> Asked,
         mut server: Option<&mut Prepared>,
     ) -> Verdict {
-        let effects = self.statements.get(name).map_or(Effects::NONE, |statement| statement.effects);
-        if asked == Asked::Bind {
-            self.executes(effects);
-        }
-        let ahead = self.make_ready(effects, server.as_deref_mut(), Ahead::InBatch);
-        let Some(server) = server else { return self.block(Asked::Bind) };
-        if server.has_own_names() {
-            let ahead = ahead.unwrap_or(Verdict::Forward);
-            return self.then(ahead, |session| session.ask_of_batch(asked));
-        }
         if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
-        let Some(statement) = self.statements.get(name) else {
-            let verdict = self.leave_alone(frame, at, name);
-            self.ask_of_batch(asked);
-            return verdict;
-        };
-        let key = Key { content: Arc::clone(&statement.content), settings: self.key_of_settings() };
-        let found = server.find(&key);
-        let is_told = !self.queue.asks_for_rows();
-        match found {
-            // One whose description failed can be compared with nothing.
-            Some(found) if found.rows == statement.rows || (is_told && statement.rows.is_none()) => {
-                self.looked_at = None;
-                self.statements.is_now(name, found);
-                self.put_other_name(frame, at, name, |out| prepared::put_name(out, found.id));
-                self.ask_of_batch(asked);
-                return Verdict::Splice(at + name.len() + 1);
-            }
-            Some(_) if !is_told => {}
-            Some(found) if self.looked_at == Some(found.id) => {
-                // Its tables have changed since the client prepared it, and PostgreSQL would say so.
-                self.looked_at = None;
-                self.put_other_name(frame, at, name, |out| out.extend_from_slice(STALE));
-                self.ask_of_batch(Asked::Stale);
-                return Verdict::Splice(at + name.len() + 1);
-            }
-            _ => {
-                let statement = statement.clone();
-                self.looked_at = Some(self.prepare(server, &statement, true));
+        let known = self.statements.get(name).map(|statement| (statement.serial, statement.effects));
+        let (serial, effects) = known.map_or((None, Effects::NONE), |(serial, effects)| (Some(serial), effects));
+        let is_bind = matches!(asked(None), Asked::Bind(_));
+        if is_bind {
+            self.executes(effects);
+            let ahead = self.clear_way(effects, server.as_deref_mut(), Ahead::InBatch);
+            if let Some(verdict) = ahead.filter(|verdict| verdict.waits()) {
+                return verdict;
             }
         }
-        // What its rows are is told before anything is executed.
-        message::frame(&mut self.splice, Frontend::FLUSH.0, |_| ());
-        self.batch_is_open = true;
-        Verdict::AwaitAnswers
+        let Some(server) = server else { return self.block(Asked::Bind(None)) };
+        let place = match serial {
+            Some(_) => self.place(name, server),
+            None => Place::Own,
+        };
+        let other = |session: &mut Self, put: &dyn Fn(&mut Vec<u8>), asked| {
+            session.put_other_name(frame, at, name, put);
+            session.ask_of_batch(asked);
+            Verdict::Splice(at + name.len() + 1)
+        };
+        match (place, serial) {
+            (Place::Await, _) => Verdict::AwaitAnswers,
+            (Place::Shared(id), _) => other(self, &|out| prepared::put_name(out, id), asked(serial)),
+            (Place::Stale(_), Some(serial)) => other(self, &|out| out.extend_from_slice(STALE), Asked::Stale(serial)),
+            _ => {
+                let verdict = self.by_own_name(frame, at, name, server);
+                self.ask_of_batch(asked(serial));
+                verdict
+            }
+        }
     }
 
-    /// A Close of a statement with this name. The server has none that is called so, and says that it is closed.
+    /// A Close of a statement with this name. Where others use it too the server has none that is called so, and says that it
+    /// is closed.
     pub(super) fn on_named_close(&mut self, frame: &[u8], name: &[u8], server: Option<&mut Prepared>) -> Verdict {
-        let Some(server) = server else { return self.block(Asked::Bind) };
-        if !server.has_own_names() && self.must_wait() {
+        if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
+        let Some(server) = server else { return self.block(Asked::Bind(None)) };
+        let verdict = self.by_own_name(frame, HEADER_BYTES + 1, name, server);
         let closing = if self.statements.close(name) { Closing::Named } else { Closing::Other };
-        let verdict = match server.has_own_names() {
-            true => Verdict::Forward,
-            false => self.leave_alone(frame, HEADER_BYTES + 1, name),
-        };
         self.ask_of_batch(Asked::Close(closing));
         verdict
     }
 
-    /// Makes the server ready for a text with such effects. `None` if nothing has to go ahead for it.
+    /// Whether what this session prepares now means to others what it means to it.
+    fn may_share(&self) -> bool {
+        let is_as_others = self.pin().is_none() && !self.effects.contains(Effect::Local);
+        is_as_others && self.suspicion.is_empty() && !self.doubtful
+    }
+
+    /// Whether this session's statements have names of ours on the server.
+    fn shares(&self, server: &Prepared) -> bool {
+        server.has_our_names() && self.may_share()
+    }
+
+    /// Whether it cannot be told yet which statements the client has, what the server calls them, or under which settings the
+    /// next one is prepared: what was asked about them in an earlier batch may not have been done.
+    pub(super) fn must_wait(&self) -> bool {
+        let is_uncertain =
+            || self.statements.are_changing() || self.queue.asks_about_names() || self.acting.asked.is_some();
+        self.queue.has_ended_one() && is_uncertain()
+    }
+
+    /// Looks for the client's statement of this name, and has it prepared if the server lacks it.
     ///
-    /// Literals become values when a statement is parsed, under the settings of that time: before a text can change them,
-    /// the server has each of the client's statements for itself.
-    pub(super) fn make_ready(
-        &mut self,
-        effects: Effects,
-        server: Option<&mut Prepared>,
-        ahead: Ahead,
-    ) -> Option<Verdict> {
-        let changes_settings = !effects.is_disjoint(pin::SETS);
-        if effects.contains(Effect::Prepare) || (changes_settings && !self.statements.is_empty()) {
-            return self.take_names_over(server, ahead);
+    /// What is prepared for it stands in the client's own batch, and an error in it is what PostgreSQL would have said of the
+    /// statement: it would have looked at its tables again too. Only then the client's own message follows.
+    fn place(&mut self, name: &[u8], server: &mut Prepared) -> Place {
+        let Some(statement) = self.statements.get(name).cloned() else { return Place::Own };
+        let serial = statement.serial;
+        let is_looked_at = self.looked_at == Some(serial);
+        if is_looked_at && self.queue.asks_to_describe(serial) {
+            return Place::Await;
         }
-        None
-    }
-
-    /// The server takes the client's own names on, if it has not done so. `None` if nothing has to go ahead for it.
-    pub(super) fn take_names_over(&mut self, server: Option<&mut Prepared>, ahead: Ahead) -> Option<Verdict> {
-        let Some(server) = server else { return Some(self.block_for(ahead)) };
-        if server.has_own_names() {
-            return None;
-        }
-        if self.must_wait() {
-            return Some(Verdict::AwaitAnswers);
-        }
-        // A Sync of ours must not end a batch of the client's, nor what PostgreSQL ignores after an error in one.
-        let in_batch_of_its_own = ahead == Ahead::OfQuery && self.is_settled();
-        let is_failed = self.status == TxStatus::Failed;
-        let Self { splice, queue, statements, .. } = self;
-        let end = |splice: &mut Vec<u8>, queue: &mut Queue| {
-            if in_batch_of_its_own {
-                message::frame(splice, Frontend::SYNC.0, |_| ());
-                queue.push(Asked::Sync { ours: true });
+        let shares = self.shares(server);
+        if *statement.own(self.lease) == Own::Again(None) && self.queue.asks_to_describe(serial) && !shares {
+            if statement.description.is_none() {
+                return Place::Own;
             }
+            self.looked_at = Some(serial);
+            self.flush();
+            return Place::Await;
+        }
+        let found = match shares {
+            true => server.find(&self.key(&statement)).map(|found| (Some(found.id), found.description)),
+            false => match statement.own(self.lease) {
+                Own::There => return Place::Own,
+                Own::Lost => return Place::Stale(None),
+                Own::Again(description) => Some((None, description.clone())),
+                Own::Unknown | Own::Missing => None,
+            },
         };
-        let mut close = |id| {
-            close_statement(splice, |out| prepared::put_name(out, id));
-            queue.push(Asked::Close(Closing::Ours(Some(id))));
-        };
-        if is_failed && !statements.is_empty() {
-            // Nothing can be prepared now, nor executed by its name; but what is behind a ROLLBACK could see a stranger's.
-            let is_own = |key: &Key| statements.iter().any(|(_, own)| own.content.body() == key.content.body());
-            server.keep_only(is_own, close);
-        } else {
-            server.keep_own_names(&mut close);
+        match found {
+            // Nothing is told of one whose own Parse is in this batch.
+            Some((id, description)) if description == statement.description => {
+                self.looked_at = None;
+                id.map_or(Place::Own, Place::Shared)
+            }
+            Some((id, _)) if is_looked_at => {
+                self.looked_at = None;
+                Place::Stale(id)
+            }
+            _ => {
+                self.looked_at = Some(serial);
+                if shares {
+                    self.prepare(server, &statement, Whose::Ours(serial));
+                } else {
+                    self.prepare_own(server, name, &statement);
+                }
+                self.flush();
+                Place::Await
+            }
         }
-        if !splice.is_empty() {
-            end(splice, queue);
-        }
-        for (name, statement) in statements.iter().filter(|_| !is_failed) {
-            put_parse(splice, |out| out.extend_from_slice(name), statement);
-            queue.push(Asked::Prepare { id: None, ours: true });
-            end(splice, queue);
-        }
-        (!splice.is_empty()).then_some(Verdict::Splice(0))
     }
 
-    /// The frame is shown again when there is a server; if there will be none, this is what has failed.
-    fn block(&mut self, asked: Asked) -> Verdict {
-        self.blocked = Some(asked);
-        Verdict::AwaitServer
+    /// What is told of a statement comes before anything is executed.
+    fn flush(&mut self) {
+        message::frame(&mut self.splice, Frontend::FLUSH.0, |_| ());
+        self.batch_is_open = true;
     }
 
-    /// Whether it cannot be told yet which statements the client has, or what the server calls them: what was asked about
-    /// them in an earlier batch may not have been done.
-    fn must_wait(&self) -> bool {
-        self.queue.has_ended_one() && (self.statements.are_changing() || self.queue.changes_server())
+    fn key(&self, statement: &Statement) -> Key {
+        Key { content: Arc::clone(&statement.content), settings: self.settings }
     }
 
-    /// The same, for what is about to be asked.
-    fn block_for(&mut self, ahead: Ahead) -> Verdict {
-        self.block(match ahead {
-            Ahead::OfQuery => Asked::Query { deallocates: false },
-            Ahead::InBatch => Asked::Bind,
-        })
-    }
-
-    /// Prepares the statement, for the client itself or for a use of it, and asks what its rows are. What has to be closed
-    /// for it is closed before.
-    fn prepare(&mut self, server: &mut Prepared, statement: &Statement, ours: bool) -> Id {
-        let key = Key { content: Arc::clone(&statement.content), settings: self.key_of_settings() };
-        let Self { splice, queue, .. } = self;
-        let id = server.insert(key, |id| {
+    /// Prepares the statement under a name of ours, for the client itself or for a use of it, and asks what there is to be
+    /// told of it. What has to be closed for it is closed before.
+    fn prepare(&mut self, server: &mut Prepared, statement: &Statement, whose: Whose) {
+        let key = self.key(statement);
+        let Self { splice, queue, batch, .. } = self;
+        let id = server.insert(key, *batch, |id| {
             close_statement(splice, |out| prepared::put_name(out, id));
             queue.push(Asked::Close(Closing::Ours(Some(id))));
         });
         put_parse(splice, |out| prepared::put_name(out, id), statement);
-        queue.push(Asked::Prepare { id: Some(id), ours });
-        message::frame(splice, Frontend::DESCRIBE.0, |out| {
-            out.push(b'S');
-            prepared::put_name(out, id);
-            out.push(0);
+        queue.push(Asked::Prepare { id: Some(id), whose });
+        describe_statement(splice, |out| prepared::put_name(out, id));
+        queue.push(Asked::Description { id: Some(id), serial: statement.serial });
+    }
+
+    /// Prepares the statement again under the client's own name.
+    pub(super) fn prepare_own(&mut self, server: &mut Prepared, name: &[u8], statement: &Statement) {
+        self.close_ours(server);
+        server.client_names_one();
+        let Self { splice, queue, .. } = self;
+        // An older one may be there.
+        close_statement(splice, |out| out.extend_from_slice(name));
+        queue.push(Asked::Close(Closing::Ours(None)));
+        put_parse(splice, |out| out.extend_from_slice(name), statement);
+        queue.push(Asked::Prepare { id: None, whose: Whose::Ours(statement.serial) });
+        describe_statement(splice, |out| out.extend_from_slice(name));
+        queue.push(Asked::Description { id: None, serial: statement.serial });
+        self.statements.set_own(statement.serial, self.lease, &Own::Again(None));
+    }
+
+    /// The frame goes out with the client's own name in it, which is no statement's where others are served too.
+    fn by_own_name(&mut self, frame: &[u8], at: usize, name: &[u8], server: &mut Prepared) -> Verdict {
+        if !server.has_our_names() || !self.may_share() {
+            return self.close_ours(server);
+        }
+        if !name.starts_with(prepared::PREFIX) {
+            return Verdict::Forward;
+        }
+        // Or it would be one of ours.
+        self.put_other_name(frame, at, name, |out| {
+            out.extend_from_slice(name);
+            out.push(b'?');
         });
-        queue.push(Asked::Rows(id));
-        id
+        Verdict::Splice(at + name.len() + 1)
+    }
+
+    /// The frame is shown again when there is a server; if there will be none, this is what has failed.
+    pub(super) fn block(&mut self, asked: Asked) -> Verdict {
+        self.blocked = Some(asked);
+        Verdict::AwaitServer
     }
 
     /// The beginning of the frame, with another name in the place of the one that begins there.
@@ -254,52 +315,35 @@ impl Session {
         });
     }
 
-    /// What may mean a temporary table, or was made under settings that nobody knows, is nobody else's.
-    fn key_of_settings(&self) -> u64 {
-        if self.pin.is_of_its_own_meaning() { self.settings ^ self.nonce } else { self.settings }
-    }
-
-    /// A name that the client has not given to anything goes to the server as it is, which knows none like it.
-    fn leave_alone(&mut self, frame: &[u8], at: usize, name: &[u8]) -> Verdict {
-        if !name.starts_with(prepared::PREFIX) {
-            return Verdict::Forward;
-        }
-        // Or it would be one of ours.
-        self.put_other_name(frame, at, name, |out| {
-            out.extend_from_slice(name);
-            out.push(b'?');
-        });
-        Verdict::Splice(at + name.len() + 1)
-    }
-
     /// What the client is told instead of an error that is about a name of ours.
-    pub(super) fn reword(&mut self, failed: Option<Asked>, error: &[u8]) -> Option<Vec<u8>> {
-        let fields = |put: &mut dyn FnMut(u8, &[u8])| {
-            let mut rest = error;
-            while let Some((code, value)) = rest.split_first().filter(|(code, _)| **code != 0) {
-                let (value, behind) = body::cstr(value)?;
-                put(*code, value);
-                rest = behind;
-            }
-            Some(())
+    pub(super) fn reword(&self, failed: Asked, error: &[u8]) -> Option<Vec<u8>> {
+        let (Asked::Bind(Some(serial))
+        | Asked::Describe(Some(serial))
+        | Asked::Stale(serial)
+        | Asked::Prepare { whose: Whose::Again(serial), .. }) = failed
+        else {
+            return None;
         };
-        let mut reworded = Vec::with_capacity(error.len() + 64);
-        let name = prepared::id_in(body::error_field(error, b'M')?).and_then(|id| self.statements.name_of(id));
-        fields(&mut |code, value| {
-            reworded.push(code);
-            match (failed, code, name) {
-                (Some(Asked::Stale), b'C', _) => reworded.extend_from_slice(b"0A000"),
-                (Some(Asked::Stale), b'M', _) => reworded.extend_from_slice(b"cached plan must not change result type"),
-                (_, b'M', Some(name)) => {
-                    let at = memchr::memmem::find(value, prepared::PREFIX).unwrap_or(0);
-                    reworded.extend_from_slice(&value[..at]);
-                    reworded.extend_from_slice(name);
-                    reworded.extend_from_slice(&value[at + prepared::NAME_BYTES..]);
-                }
+        let is_about_names = [&b"08P01"[..], b"26000", b"42P05"].contains(&body::error_field(error, b'C')?);
+        let is_stale = matches!(failed, Asked::Stale(_));
+        let text = body::error_field(error, b'M').filter(|_| is_about_names)?;
+        let ours = if is_stale { 0..0 } else { prepared::name_in(text)? };
+        let name = self.statements.name_of(serial).unwrap_or_default();
+        let (mut reworded, mut rest) = (Vec::with_capacity(error.len() + 64), error);
+        while let Some((code, value)) = rest.split_first().filter(|(code, _)| **code != 0) {
+            let (value, behind) = body::cstr(value)?;
+            reworded.push(*code);
+            match code {
+                b'C' if is_stale => reworded.extend_from_slice(b"0A000"),
+                b'F' if is_stale => reworded.extend_from_slice(b"plancache.c"),
+                b'R' if is_stale => reworded.extend_from_slice(b"RevalidateCachedQuery"),
+                b'M' if is_stale => reworded.extend_from_slice(b"cached plan must not change result type"),
+                b'M' => reworded.extend([&value[..ours.start], name, &value[ours.end..]].concat()),
                 _ => reworded.extend_from_slice(value),
             }
             reworded.push(0);
-        })?;
+            rest = behind;
+        }
         reworded.push(0);
         Some(reworded)
     }
@@ -310,7 +354,16 @@ const STALE: &[u8] = b"greenroom:stale";
 
 /// Appends a Close of a prepared statement.
 pub(super) fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
-    message::frame(out, Frontend::CLOSE.0, |out| {
+    about_statement(out, Frontend::CLOSE, name);
+}
+
+/// Appends a Describe of a prepared statement.
+pub(super) fn describe_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
+    about_statement(out, Frontend::DESCRIBE, name);
+}
+
+fn about_statement(out: &mut Vec<u8>, tag: Frontend, name: impl FnOnce(&mut Vec<u8>)) {
+    message::frame(out, tag.0, |out| {
         out.push(b'S');
         name(out);
         out.push(0);
@@ -318,11 +371,11 @@ pub(super) fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)
 }
 
 /// Appends a Parse of the statement.
-fn put_parse(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>), statement: &Statement) {
+pub(super) fn put_parse(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>), statement: &Statement) {
     message::frame(out, Frontend::PARSE.0, |out| {
         name(out);
         out.push(0);
-        out.extend_from_slice(statement.content.body());
+        statement.put_body(out);
     });
 }
 

@@ -19,15 +19,11 @@ const TOLD: Effects = Effects::of(&[
 ]);
 
 /// What leaves uncertain which settings a server has until it is asked.
-pub(super) const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect::Unreadable]);
-
-/// What leaves uncertain what a name means there, or a literal.
-const MEANS: Effects =
-    Effects::of(&[Effect::Settings, Effect::Role, Effect::Temporary, Effect::Procedural, Effect::Unreadable]);
+const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect::Unreadable]);
 
 /// What is no reason to keep a server.
 const NO_REASON: Effects =
-    Effects::of(&[Effect::Code, Effect::Public, Effect::Deallocate, Effect::Reset, Effect::Release]);
+    Effects::of(&[Effect::Code, Effect::Public, Effect::Deallocate, Effect::Reset, Effect::Release, Effect::Local]);
 
 /// Why a session keeps its server; the words are those of the metric's label and of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +82,7 @@ impl PinReason {
                 // Nor are these: they leave nothing new.
                 Effect::Reset => "reset",
                 Effect::Release => "release",
+                Effect::Local => "local",
             },
         }
     }
@@ -110,11 +107,6 @@ impl Pin {
         }
     }
 
-    /// Whether a statement that is prepared now may mean something else than in another session with the same settings.
-    pub(super) fn is_of_its_own_meaning(&self) -> bool {
-        self.otherwise || !self.left.is_disjoint(MEANS)
-    }
-
     /// Whether there is a pin that DISCARD ALL ends. The server that was kept is closed then, with all that it does not throw
     /// away (a seed, settings of extensions).
     pub(super) fn is_discarded(&self) -> bool {
@@ -127,6 +119,7 @@ impl Pin {
         // These are looked after elsewhere: they are not left in the session.
         effects.remove(Effect::Code);
         effects.remove(Effect::Deallocate);
+        effects.remove(Effect::Local);
         // What only takes away is of interest where there is something.
         self.left.extend(effects);
         self.reason = self.reason.or_else(|| first_reason(effects));

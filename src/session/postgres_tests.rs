@@ -62,7 +62,7 @@ const NAME: &[u8] = b"s";
 /// PostgreSQL, as far as the protocol goes.
 pub(crate) struct Server {
     pub(crate) unnamed: Option<usize>,
-    named: HashMap<Vec<u8>, usize>,
+    pub(crate) named: HashMap<Vec<u8>, usize>,
     /// An error ended a batch: everything up to its Sync is ignored.
     pub(crate) skipping: bool,
     pub(crate) copy: Option<Copying>,
@@ -112,6 +112,7 @@ impl Server {
                 self.run(id, statements);
             }
             Ask::Call { fails } => {
+                self.shows_only_own();
                 self.say(id, &[if *fails { Backend::ERROR } else { Backend::FUNCTION_CALL }]);
                 self.say(id, &[Backend::READY_FOR_QUERY]);
             }
@@ -195,7 +196,7 @@ impl Server {
                     self.named.clear();
                     self.say(id + DEALLOCATED, &[Backend::COMMAND_COMPLETE]);
                 }
-                Outcome::Executes if self.named.contains_key(NAME) => {
+                Outcome::Executes if self.shows_only_own() && self.named.contains_key(NAME) => {
                     self.say(self.named[NAME], &[Backend::ROW_DESCRIPTION, Backend::COMMAND_COMPLETE]);
                 }
                 Outcome::Fails | Outcome::Executes => {
@@ -210,6 +211,13 @@ impl Server {
             }
         }
         self.say(id, &[Backend::READY_FOR_QUERY]);
+    }
+
+    /// SQL could see every name.
+    fn shows_only_own(&self) -> bool {
+        let has_strangers = self.named.values().any(|statement| *statement == STRANGERS);
+        assert!(!has_strangers, "a stranger's statement is not there to be seen");
+        true
     }
 
     fn execute(&mut self, id: usize, outcome: Outcome) {

@@ -5,6 +5,7 @@
 //! much, in a write that happens anyway.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -81,40 +82,96 @@ pub type Id = u32;
 #[derive(Debug)]
 struct Entry {
     id: Id,
-    /// It may be closed.
-    is_in_doubt: bool,
-    /// What its rows are, once PostgreSQL has told.
-    rows: Option<Rows>,
+    /// What PostgreSQL has told of it.
+    description: Option<Description>,
 }
 
-/// A number for the rows that a statement brings: the names and types of their columns, as its description tells them.
+/// What PostgreSQL tells of a statement, and holds it to: the types of its parameters, and the names and types of its columns.
 ///
-/// PostgreSQL holds a statement to what its rows were when it was prepared (`cached plan must not change result type`).
-pub type Rows = u64;
+/// Both are decided when it is prepared. Prepared again it could have others, if its tables have changed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The types of its parameters, as Parse has them, without their count.
+    parameters: Arc<[u8]>,
+    /// A number for its columns.
+    columns: u64,
+}
+
+impl Description {
+    /// Reads the body of a ParameterDescription, and that of a RowDescription, empty for NoData. `None` if one is not whole.
+    pub fn read(parameters: &[u8], columns: &[u8]) -> Option<Self> {
+        let (count, types) = parameters.split_first_chunk::<2>()?;
+        let is_whole = types.len() == usize::from(u16::from_be_bytes(*count)) * 4;
+        Some(Self { parameters: is_whole.then(|| types.into())?, columns: columns_of(columns)? })
+    }
+
+    /// Appends the types of the parameters as a Parse has them.
+    pub fn put_parameters(&self, out: &mut Vec<u8>) {
+        let count = u16::try_from(self.parameters.len() / 4).expect("it was read from so many");
+        out.extend_from_slice(&count.to_be_bytes());
+        out.extend_from_slice(&self.parameters);
+    }
+}
+
+/// A number for the columns that the body of a RowDescription tells of: what PostgreSQL compares of them (`cached plan must
+/// not change result type`), which is their names, types and modifiers, not the tables that they come from.
+fn columns_of(body: &[u8]) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
+        return body.is_empty().then(|| hasher.finish());
+    };
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (name, fields) = body::cstr(rest)?;
+        // The table's number, the column's, the type's, its length, its modifier, the format: 4, 2, 4, 2, 4 and 2 bytes.
+        let (fields, behind) = fields.split_at_checked(18)?;
+        (name, &fields[6..16]).hash(&mut hasher);
+        rest = behind;
+    }
+    // One without columns is not the same as none.
+    count.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// A number for each batch of a session: what ends with one ReadyForQuery.
+pub type Batch = u64;
 
 /// A statement that a server has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its number.
     pub id: Id,
-    /// What its rows are, once PostgreSQL has told.
-    pub rows: Option<Rows>,
+    /// What PostgreSQL has told of it.
+    pub description: Option<Description>,
+}
+
+/// Whose names the frames have that go to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Ours.
+    Ours,
+    /// Those of the client that it is lent to. Whether a statement may have one.
+    Clients { has_any: bool },
 }
 
 /// What one server has prepared.
+///
+/// A statement with a name of ours is noted from the moment when its Parse is asked until PostgreSQL has said that it failed or that
+/// the statement is closed: what the server has is always among `entries` and `closing`.
 #[derive(Debug)]
 pub struct Prepared {
+    /// What may be used.
     entries: LruCache<Key, Entry>,
-    /// To be closed: the message that should have done it was not looked at.
-    unclosed: Vec<Id>,
+    /// What is closed, or is to be, and the batch of this lease in which that was asked last: nobody uses it, but the server may have
+    /// it until it has said so.
+    closing: Vec<(Id, Option<Batch>)>,
     bytes: usize,
     last_id: Id,
-    has_own_names: bool,
+    names: Names,
 }
 
 impl Default for Prepared {
     fn default() -> Self {
-        Self { entries: LruCache::unbounded(), unclosed: Vec::new(), bytes: 0, last_id: 0, has_own_names: false }
+        Self { entries: LruCache::unbounded(), closing: Vec::new(), bytes: 0, last_id: 0, names: Names::Ours }
     }
 }
 
@@ -122,39 +179,47 @@ impl Prepared {
     /// The statement, if the server has it.
     #[inline]
     pub fn find(&mut self, key: &Key) -> Option<Found> {
-        let entry = self.entries.get(key).filter(|entry| !entry.is_in_doubt)?;
-        Some(Found { id: entry.id, rows: entry.rows })
+        let entry = self.entries.get(key)?;
+        Some(Found { id: entry.id, description: entry.description.clone() })
     }
 
-    /// PostgreSQL has told what the statement's rows are.
-    pub fn described(&mut self, id: Id, rows: Rows) {
+    /// PostgreSQL has told of the statement.
+    pub fn described(&mut self, id: Id, description: &Description) {
         // It is the one that was prepared last, or nearly.
         if let Some((_, entry)) = self.entries.iter_mut().find(|(_, entry)| entry.id == id) {
-            entry.rows = Some(rows);
+            entry.description = Some(description.clone());
         }
     }
 
     /// The statement is about to be prepared. `close` is told what has to be closed for it: an older one like it, and what
     /// there is no room for.
-    pub fn insert(&mut self, key: Key, mut close: impl FnMut(Id)) -> Id {
-        self.unclosed.drain(..).for_each(&mut close);
+    pub fn insert(&mut self, key: Key, batch: Batch, mut close: impl FnMut(Id)) -> Id {
+        debug_assert_eq!(self.names, Names::Ours, "what has the client's names gets none of ours");
         self.last_id += 1;
         let id = self.last_id;
         self.bytes += key.content.bytes();
-        if let Some((older, entry)) = self.entries.push(key, Entry { id, is_in_doubt: false, rows: None }) {
-            self.bytes -= older.content.bytes();
-            close(entry.id);
+        if let Some((older, entry)) = self.entries.push(key, Entry { id, description: None }) {
+            self.no_more(&older, entry.id);
         }
         while self.bytes > MOST_BYTES && self.entries.len() > 1 {
             let Some((key, entry)) = self.entries.pop_lru() else { break };
-            self.bytes -= key.content.bytes();
-            close(entry.id);
+            self.no_more(&key, entry.id);
+        }
+        for (id, asked) in self.closing.iter_mut().filter(|(_, asked)| asked.is_none()) {
+            *asked = Some(batch);
+            close(*id);
         }
         id
     }
 
+    fn no_more(&mut self, key: &Key, id: Id) {
+        self.bytes -= key.content.bytes();
+        self.closing.push((id, None));
+    }
+
     /// It could not be prepared, or never was.
     pub fn remove(&mut self, id: Id) {
+        self.is_closed(id);
         let key = self.entries.iter().find(|(_, entry)| entry.id == id).map(|(key, _)| key.clone());
         if let Some(key) = key
             && self.entries.pop(&key).is_some()
@@ -163,50 +228,63 @@ impl Prepared {
         }
     }
 
+    /// PostgreSQL has closed it.
+    pub fn is_closed(&mut self, id: Id) {
+        self.closing.retain(|(closing, _)| *closing != id);
+    }
+
     /// Nothing is prepared any more.
     pub fn clear(&mut self) {
         self.entries.clear();
-        self.unclosed.clear();
+        self.closing.clear();
         self.bytes = 0;
     }
 
-    /// What was to be closed is still there, perhaps for the client's own names.
-    pub fn was_not_closed(&mut self, id: Id) {
-        self.unclosed.push(id);
-        self.has_own_names = false;
-    }
-
-    /// From now on the server has the names that its one client gives; `close` is told what has to be closed before.
-    pub fn keep_own_names(&mut self, mut close: impl FnMut(Id)) {
-        self.unclosed.drain(..).for_each(&mut close);
-        for (_, entry) in &mut self.entries {
-            close(entry.id);
-            entry.is_in_doubt = true;
-        }
-        self.has_own_names = true;
-    }
-
-    /// Only the statements that `keeps` names are left; `close` is told what has to be closed.
-    pub fn keep_only(&mut self, keeps: impl Fn(&Key) -> bool, mut close: impl FnMut(Id)) {
-        self.unclosed.drain(..).for_each(&mut close);
-        let others: Vec<_> = self.entries.iter().filter(|(key, _)| !keeps(key)).map(|(key, _)| key.clone()).collect();
-        for key in others {
-            if let Some(entry) = self.entries.pop(&key) {
-                self.bytes -= key.content.bytes();
-                close(entry.id);
-            }
+    /// What comes next may see every name, or has the client's own in it: none of ours may be left, and none comes until the
+    /// lease ends. `close` is told what has to be closed ahead of it, in the same batch.
+    pub fn leave_to_client(&mut self, batch: Batch, mut close: impl FnMut(Id)) {
+        self.belong_to_client();
+        // If an earlier batch was skipped, so was what it should have closed.
+        for (id, asked) in self.closing.iter_mut().filter(|(_, asked)| *asked != Some(batch)) {
+            *asked = Some(batch);
+            close(*id);
         }
     }
 
-    /// It has not come to that.
-    pub fn give_names_up(&mut self) {
-        self.has_own_names = false;
+    /// The same, but nothing is closed yet.
+    pub fn belong_to_client(&mut self) {
+        while let Some((key, entry)) = self.entries.pop_lru() {
+            self.no_more(&key, entry.id);
+        }
+        if self.names == Names::Ours {
+            self.names = Names::Clients { has_any: false };
+        }
     }
 
-    /// Whether it has the names that its one client gives: nobody else can be lent it.
+    /// The client gives a statement a name there.
+    pub fn client_names_one(&mut self) {
+        self.names = Names::Clients { has_any: true };
+    }
+
+    /// Whether statements there have names of ours, and a client's name means nothing.
     #[inline]
-    pub fn has_own_names(&self) -> bool {
-        self.has_own_names
+    pub fn has_our_names(&self) -> bool {
+        self.names == Names::Ours
+    }
+
+    /// Whether a statement may have a name that its one client gave: nobody else can be lent it.
+    #[inline]
+    pub fn has_clients_statements(&self) -> bool {
+        self.names == Names::Clients { has_any: true }
+    }
+
+    /// Whoever had it has it no more.
+    #[inline]
+    pub fn lease_ended(&mut self) {
+        self.closing.iter_mut().for_each(|(_, asked)| *asked = None);
+        if self.names == (Names::Clients { has_any: false }) {
+            self.names = Names::Ours;
+        }
     }
 
     /// How many there are.
@@ -214,25 +292,11 @@ impl Prepared {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether the server has none with a name of ours.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.closing.is_empty()
     }
-}
-
-/// A number for the rows that the body of a RowDescription tells of; of an empty body for those of NoData.
-///
-/// Only what PostgreSQL compares: names, types and their modifiers, not the tables that the columns come from.
-pub fn rows_of(mut body: &[u8]) -> Rows {
-    let mut hasher = DefaultHasher::new();
-    body = body.get(2..).unwrap_or_default();
-    while let Some((name, rest)) = body::cstr(body) {
-        // The table's number, the column's, the type's, its length, its modifier, the format: 4, 2, 4, 2, 4 and 2 bytes.
-        let Some((fields, rest)) = rest.split_at_checked(18) else { break };
-        (name, &fields[6..16]).hash(&mut hasher);
-        body = rest;
-    }
-    hasher.finish()
 }
 
 /// Appends the name of a statement on its server.
@@ -246,11 +310,11 @@ pub fn put_name(out: &mut Vec<u8>, id: Id) {
     out.extend_from_slice(&digits);
 }
 
-/// The number in the first name of ours in a text.
-pub fn id_in(text: &[u8]) -> Option<Id> {
-    let at = memchr::memmem::find(text, PREFIX)? + PREFIX.len();
-    let digits = std::str::from_utf8(text.get(at..at + NAME_BYTES - PREFIX.len())?).ok()?;
-    Id::from_str_radix(digits, 16).ok()
+/// Where the first name of ours stands in a text.
+pub fn name_in(text: &[u8]) -> Option<Range<usize>> {
+    let at = memchr::memmem::find(text, PREFIX)?;
+    let digits = text.get(at + PREFIX.len()..at + NAME_BYTES)?;
+    digits.iter().all(u8::is_ascii_hexdigit).then_some(at..at + NAME_BYTES)
 }
 
 #[cfg(test)]
@@ -263,19 +327,25 @@ mod tests {
 
     fn insert(prepared: &mut Prepared, key: &Key) -> (Id, Vec<Id>) {
         let mut closed = Vec::new();
-        let id = prepared.insert(key.clone(), |id| closed.push(id));
+        let id = prepared.insert(key.clone(), 1, |id| closed.push(id));
         (id, closed)
+    }
+
+    /// What is told of a statement with a column of this type.
+    fn told(kind: u8) -> Description {
+        let column = [0, 1, b'a', 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, kind, 0, 4, 0, 0, 0, 0, 0, 0];
+        Description::read(&[0, 0], &column).expect("it is whole")
     }
 
     #[test]
     fn the_same_is_found_whoever_has_prepared_it() {
         let mut prepared = Prepared::default();
         let (id, _) = insert(&mut prepared, &key(b"select 1"));
-        assert_eq!(prepared.find(&key(b"select 1")), Some(Found { id, rows: None }));
+        assert_eq!(prepared.find(&key(b"select 1")), Some(Found { id, description: None }));
         assert_eq!(prepared.find(&key(b"select 2")), None);
         assert_eq!(prepared.find(&Key { settings: 1, ..key(b"select 1") }), None);
-        prepared.described(id, 7);
-        assert_eq!(prepared.find(&key(b"select 1")), Some(Found { id, rows: Some(7) }));
+        prepared.described(id, &told(23));
+        assert_eq!(prepared.find(&key(b"select 1")), Some(Found { id, description: Some(told(23)) }));
     }
 
     #[test]
@@ -300,14 +370,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_closed_is_closed_the_next_time() {
+    fn what_is_to_be_closed_is_closed_in_each_batch_until_the_server_has_said_so() {
         let mut prepared = Prepared::default();
         let (first, _) = insert(&mut prepared, &key(b"select 1"));
-        prepared.keep_own_names(|id| assert_eq!(id, first));
-        assert!(prepared.has_own_names() && prepared.find(&key(b"select 1")).is_none());
-        prepared.was_not_closed(first);
-        assert!(!prepared.has_own_names());
+        let mut ahead = |batch| {
+            let mut closed = Vec::new();
+            prepared.leave_to_client(batch, |id| closed.push(id));
+            closed
+        };
+        assert_eq!([ahead(1), ahead(1), ahead(2)], [vec![first], vec![], vec![first]]);
+        assert!(!prepared.has_our_names() && prepared.find(&key(b"select 1")).is_none() && !prepared.is_empty());
+        prepared.lease_ended();
+        assert!(prepared.has_our_names(), "the client has named nothing");
         assert_eq!(insert(&mut prepared, &key(b"select 2")).1, [first]);
+        prepared.is_closed(first);
+        assert_eq!(insert(&mut prepared, &key(b"select 3")).1, [0; 0]);
+    }
+
+    #[test]
+    fn a_server_with_a_name_of_its_clients_keeps_it() {
+        let mut prepared = Prepared::default();
+        prepared.belong_to_client();
+        prepared.client_names_one();
+        prepared.lease_ended();
+        assert!(prepared.has_clients_statements() && !prepared.has_our_names());
     }
 
     #[test]
@@ -315,13 +401,25 @@ mod tests {
         let column = |name: &str, table: u8, kind: u8| {
             [name.as_bytes(), &[0, 0, 0, 0, table, 0, 1, 0, 0, 0, kind, 0, 4, 0, 0, 0, 0, 0, 0]].concat()
         };
-        let of = |columns: &[Vec<u8>]| rows_of(&[&[0, columns.len() as u8][..], &columns.concat()].concat());
+        let body = |columns: &[Vec<u8>]| [&[0, columns.len() as u8][..], &columns.concat()].concat();
+        let of = |columns: &[Vec<u8>]| Description::read(&[0, 1, 0, 0, 0, 23], &body(columns)).expect("it is whole");
         let one = of(&[column("a", 1, 23)]);
         assert_eq!(one, of(&[column("a", 2, 23)]), "the table may be another");
         for other in [&[column("b", 1, 23)][..], &[column("a", 1, 25)], &[column("a", 1, 23), column("a", 1, 23)], &[]]
         {
             assert_ne!(one, of(other));
         }
+        assert_ne!(
+            Description::read(&[0, 0], &body(&[column("a", 1, 23)])).as_ref(),
+            Some(&one),
+            "the parameters differ"
+        );
+        assert_ne!(Description::read(&[0, 0], &[]), Description::read(&[0, 0], &[0, 0]), "none is not no columns");
+        let whole = body(&[column("a", 1, 23)]);
+        for cut in 1..whole.len() {
+            assert_eq!(Description::read(&[0, 0], &whole[..cut]), None);
+        }
+        assert_eq!(Description::read(&[0, 2, 0, 0, 0, 23], &[]), None);
     }
 
     #[test]
@@ -338,7 +436,7 @@ mod tests {
         put_name(&mut name, 0x1f);
         assert_eq!(name, b"greenroom:0000001f");
         assert_eq!(name.len(), NAME_BYTES);
-        assert_eq!(id_in(b"prepared statement \"greenroom:0000001f\" does not exist"), Some(0x1f));
-        assert_eq!(id_in(b"greenroom:1f"), None);
+        assert_eq!(name_in(b"statement \"greenroom:0000001f\" does not exist"), Some(11..29));
+        assert_eq!(name_in(b"greenroom:1f"), None);
     }
 }

@@ -1,7 +1,8 @@
 //! Whose answer a server's frame is.
 
-use super::asked::{Asked, Closing};
-use super::prepared::{self, PREFIX, Prepared};
+use super::asked::{Asked, Closing, Whose};
+use super::prepared::{Description, Id, Prepared};
+use super::statements::{Own, Serial};
 use super::{CopyIn, PinReason, Session};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, body};
@@ -59,23 +60,16 @@ impl Session {
                 }
             }
             Backend::ROW_DESCRIPTION | Backend::NO_DATA | Backend::PARAMETER_DESCRIPTION => match self.queue.front() {
-                Some(Asked::Rows(_)) if tag == Backend::PARAMETER_DESCRIPTION => return Reply::Swallow,
-                Some(Asked::Rows(id)) => {
-                    let rows = prepared::rows_of(if tag == Backend::NO_DATA { b"" } else { body });
-                    server.described(id, rows);
-                    self.statements.described(id, rows);
-                    self.queue.pop();
-                    return Reply::Swallow;
-                }
-                Some(Asked::Describe) if tag != Backend::PARAMETER_DESCRIPTION => self.queue.pop(),
+                Some(Asked::Description { id, serial }) => return self.description(tag, body, id, serial, server),
+                Some(Asked::Describe(_)) if tag != Backend::PARAMETER_DESCRIPTION => self.queue.pop(),
                 _ => {}
             },
             Backend::PARSE_COMPLETE => return self.parse_complete(),
             Backend::BIND_COMPLETE => match self.queue.front() {
-                Some(Asked::Bind) => self.queue.pop(),
+                Some(Asked::Bind(_)) => self.queue.pop(),
                 _ => self.doubtful = true,
             },
-            Backend::CLOSE_COMPLETE => return self.close_complete(),
+            Backend::CLOSE_COMPLETE => return self.close_complete(server),
             Backend::COPY_IN => {
                 self.copy_in = if self.queue.copy_in_began() { CopyIn::Ending } else { CopyIn::Taking };
             }
@@ -97,16 +91,17 @@ impl Session {
         let mut in_batch = false;
         for asked in self.queue.drain() {
             match asked {
-                Asked::Prelude | Asked::CopyEnd => {}
+                Asked::CopyEnd => {}
+                ours if ours.is_ours() => {}
                 // Behind an error, everything up to Sync is ignored.
                 Asked::Query { .. } | Asked::Call if in_batch => {}
                 Asked::Query { .. } | Asked::Call => failures.push(Failure::ErrorAndReady),
-                Asked::Sync { .. } if in_batch => {
+                Asked::Sync if in_batch => {
                     failures.pop();
                     failures.push(Failure::ErrorAndReady);
                     in_batch = false;
                 }
-                Asked::Sync { .. } => failures.push(Failure::ErrorAndReady),
+                Asked::Sync => failures.push(Failure::ErrorAndReady),
                 _ if in_batch => {}
                 _ => {
                     failures.push(Failure::Error);
@@ -150,10 +145,6 @@ impl Session {
                 self.unnamed.drop_live();
                 self.deallocates(deallocates);
             }
-            Some(Asked::Sync { ours: true }) => {
-                self.skipping = false;
-                return Reply::Swallow;
-            }
             Some(_) => {}
             None => self.doubtful = true,
         }
@@ -180,17 +171,19 @@ impl Session {
         }
         match asked {
             Some(Asked::Parse { ours: false }) => self.unnamed.confirm(),
-            Some(Asked::Prepare { ours: false, .. }) => self.statements.confirm(),
             Some(Asked::Parse { ours: true }) => {
                 self.unnamed.supply_worked();
                 return Reply::Swallow;
             }
+            Some(Asked::Prepare { whose: Whose::Clients, .. }) => self.statements.confirm(),
+            Some(Asked::Prepare { whose: Whose::Untold, .. }) => {}
+            Some(Asked::Prepare { whose: Whose::Again(_), .. }) => self.doubtful = true,
             _ => return Reply::Swallow,
         }
         Reply::Forward
     }
 
-    fn close_complete(&mut self) -> Reply {
+    fn close_complete(&mut self, server: &mut Prepared) -> Reply {
         let Some(Asked::Close(closing)) = self.queue.front() else {
             self.doubtful = true;
             return Reply::Forward;
@@ -200,9 +193,41 @@ impl Session {
             Closing::Unnamed => self.unnamed.drop_live(),
             Closing::Named => self.statements.confirm(),
             Closing::Other => {}
-            Closing::Ours(_) => return Reply::Swallow,
+            Closing::Ours(id) => {
+                // In doubt, it may be another one that is closed.
+                if let Some(id) = id.filter(|_| !self.doubtful) {
+                    server.is_closed(id);
+                }
+                return Reply::Swallow;
+            }
         }
         Reply::Forward
+    }
+
+    /// PostgreSQL tells of a statement, because we have asked: of its parameters first, then of its columns.
+    fn description(
+        &mut self,
+        tag: Backend,
+        body: &[u8],
+        id: Option<Id>,
+        serial: Serial,
+        server: &mut Prepared,
+    ) -> Reply {
+        if tag == Backend::PARAMETER_DESCRIPTION {
+            self.parameters = body.to_vec();
+            return Reply::Swallow;
+        }
+        self.queue.pop();
+        let columns = if tag == Backend::NO_DATA { b"" } else { body };
+        // What cannot be read is used as it is.
+        if let Some(description) = Description::read(&std::mem::take(&mut self.parameters), columns) {
+            self.statements.described(serial, &description);
+            match id {
+                Some(id) => server.described(id, &description),
+                None => self.statements.set_own(serial, self.lease, &Own::Again(Some(description))),
+            }
+        }
+        Reply::Swallow
     }
 
     /// A statement ended well; its tag says what it was.
@@ -246,31 +271,26 @@ impl Session {
             self.doubtful = true;
         }
         let Some(failed) = self.queue.front() else { return Reply::Forward };
-        if matches!(failed, Asked::Query { .. } | Asked::Call | Asked::Sync { .. }) {
+        if matches!(failed, Asked::Query { .. } | Asked::Call | Asked::Sync) {
             // ReadyForQuery follows by itself.
             return Reply::Forward;
         }
-        let reworded = if mentions_ours(body) { self.reword(Some(failed), body) } else { None };
-        if reworded.is_some() && failed != Asked::Stale && body::error_field(body, b'C') == Some(b"26000") {
+        let reworded = self.reword(failed, body);
+        let is_stale = matches!(failed, Asked::Stale(_));
+        if reworded.is_some() && !is_stale && body::error_field(body, b'C') == Some(b"26000") {
             // A statement of ours is not there: something that no text shows has taken it away.
             self.doubtful = true;
         }
+        self.looked_at = None;
         self.queue.pop();
         if failed == (Asked::Parse { ours: false }) {
             self.unnamed.fail();
         }
         let mut undone = usize::from(failed.changes_statements());
-        let Self { unnamed, queue, doubtful, .. } = self;
+        let Self { unnamed, queue, statements, lease, doubtful, .. } = self;
         let mut was_not_done = |asked: Asked| match asked {
-            Asked::Prepare { id: Some(id), .. } => server.remove(id),
-            Asked::Prepare { id: None, ours: true } => {
-                server.give_names_up();
-                *doubtful = true;
-            }
-            Asked::Close(Closing::Ours(Some(id))) => {
-                *doubtful |= server.has_own_names();
-                server.was_not_closed(id);
-            }
+            Asked::Prepare { id: Some(id), .. } if !*doubtful => server.remove(id),
+            Asked::Prepare { whose: Whose::Ours(serial), .. } => statements.set_own(serial, *lease, &Own::Missing),
             Asked::Parse { ours: true } => unnamed.leave_server(),
             Asked::Parse { ours: false } => unnamed.skip(),
             Asked::Query { .. } | Asked::Close(Closing::Unnamed) => unnamed.end_skipped(),
@@ -286,17 +306,12 @@ impl Session {
         });
         self.statements.undo(undone);
         self.skipping = !sync_is_there;
-        // Ahead of a query, in a batch of its own: the query itself will tell what is missing.
-        let is_ours = matches!(failed, Asked::Prepare { ours: true, .. } | Asked::Rows(_));
-        match self.queue.front() {
-            Some(Asked::Sync { ours: true }) if is_ours => Reply::Swallow,
-            _ => match reworded {
-                Some(body) => {
-                    self.reworded = body;
-                    Reply::Reworded
-                }
-                None => Reply::Forward,
-            },
+        match reworded {
+            Some(body) => {
+                self.reworded = body;
+                Reply::Reworded
+            }
+            None => Reply::Forward,
         }
     }
 
@@ -307,11 +322,6 @@ impl Session {
 
     /// Whether a description that comes next has to be there as a whole: it is for us.
     pub fn wants_whole_rows(&self) -> bool {
-        matches!(self.queue.front(), Some(Asked::Rows(_)))
+        matches!(self.queue.front(), Some(Asked::Description { .. }))
     }
-}
-
-/// Whether an error names a statement by a name of ours.
-fn mentions_ours(error: &[u8]) -> bool {
-    body::error_field(error, b'M').is_some_and(|text| memchr::memmem::find(text, PREFIX).is_some())
 }

@@ -58,6 +58,16 @@ impl Change {
         }
     }
 
+    /// Whether a literal in a statement may mean something else when it is prepared behind it.
+    fn decides_on_literals(&self) -> bool {
+        match self {
+            Self::Settings(made) => made.iter().any(|made| carried::decides_on_literals(&made.name)),
+            Self::Reset(name) => carried::decides_on_literals(name),
+            Self::ResetAll => true,
+            Self::SearchPath(_) | Self::Role(_) | Self::ResetRole | Self::DiscardAll | Self::Nothing => false,
+        }
+    }
+
     /// Whether a server that others use goes back to another search_path than the session, to another application_name, and
     /// to other settings.
     fn leads_astray(&self) -> [bool; 3] {
@@ -78,6 +88,14 @@ fn says_everything(made: &Assignment) -> bool {
 
 fn is_known(name: &str) -> bool {
     ["search_path", "application_name"].contains(&name) || carried::is_name(name)
+}
+
+/// Whether a text is a SET LOCAL of nothing that a name or a literal depends on.
+pub(super) fn is_harmless_local(text: &[u8]) -> bool {
+    match Setting::read(text) {
+        Some(Setting::Local(name)) => carried::is_name(&name) && !carried::decides_on_literals(&name),
+        _ => false,
+    }
 }
 
 impl Session {
@@ -111,6 +129,10 @@ impl Session {
                 _ => return None,
             },
         };
+        if change.decides_on_literals() && !self.statements.is_empty() {
+            // They are prepared under what was set before, and never again.
+            return None;
+        }
         let verdict = self.ask_query(change.effects());
         let way_home = self.needs_way_home(&change);
         self.acting.asked = Some(change);

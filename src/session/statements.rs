@@ -7,11 +7,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::prepared::{Content, Found, Id, Rows};
+use super::prepared::{Content, Description};
 use crate::sql::Effects;
 
 /// Bytes of a session's named statements. A session with more keeps a server of its own, which then has them all.
-pub const MOST_BYTES: usize = 16 << 20;
+pub const MOST_BYTES: usize = 4 << 20;
+
+/// A number for each statement that a client of one session has prepared.
+pub type Serial = u32;
+
+/// A number for each lease of a session.
+pub type LeaseNumber = u32;
 
 /// A statement that a client has prepared.
 #[derive(Debug, Clone)]
@@ -20,16 +26,59 @@ pub struct Statement {
     pub content: Arc<Content>,
     /// What it may leave behind whenever it is executed.
     pub effects: Effects,
-    /// What its rows were when the client prepared it, once PostgreSQL has told.
-    pub rows: Option<Rows>,
-    /// Its number on the server that had it last.
-    pub id: Option<Id>,
+    /// Its number in this session; no other statement ever has it.
+    pub serial: Serial,
+    /// What PostgreSQL has told of it first: what the client may rely on.
+    pub description: Option<Description>,
+    /// Whether the server has it under the client's own name, and in which lease that was found.
+    own: (LeaseNumber, Own),
+}
+
+/// What a server has under the client's own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// Nobody has tried.
+    Unknown,
+    /// It could not be prepared.
+    Missing,
+    /// Nothing, and prepared now its literals might be other values than they are.
+    Lost,
+    /// The client's own.
+    There,
+    /// One that was prepared again, and what PostgreSQL told of it.
+    Again(Option<Description>),
 }
 
 impl Statement {
     /// A statement that is prepared now; `body` is the rest of its Parse behind the name.
-    pub fn new(body: &[u8], effects: Effects) -> Self {
-        Self { content: Arc::new(Content::new(body)), effects, rows: None, id: None }
+    pub fn new(serial: Serial, body: &[u8], effects: Effects) -> Self {
+        Self { content: Arc::new(Content::new(body)), effects, serial, description: None, own: (0, Own::Unknown) }
+    }
+
+    /// The same, with its own name on the server of this lease.
+    #[must_use]
+    pub fn there(mut self, lease: LeaseNumber) -> Self {
+        self.own = (lease, Own::There);
+        self
+    }
+
+    /// What the server of this lease has under the client's own name.
+    pub fn own(&self, lease: LeaseNumber) -> &Own {
+        if self.own.0 == lease { &self.own.1 } else { &Own::Unknown }
+    }
+
+    /// Appends the rest of a Parse that makes the same statement: the text, and the types that its parameters have.
+    ///
+    /// PostgreSQL has decided on them once, and would not decide anew for a statement that it has.
+    pub fn put_body(&self, out: &mut Vec<u8>) {
+        let body = self.content.body();
+        match (&self.description, memchr::memchr(0, body)) {
+            (Some(description), Some(end)) => {
+                out.extend_from_slice(&body[..=end]);
+                description.put_parameters(out);
+            }
+            _ => out.extend_from_slice(body),
+        }
     }
 }
 
@@ -50,6 +99,7 @@ pub struct Statements {
     live: HashMap<Box<[u8]>, Statement>,
     bytes: usize,
     changes: VecDeque<Change>,
+    last_serial: Serial,
 }
 
 impl Statements {
@@ -59,31 +109,58 @@ impl Statements {
         self.live.get(cut(name))
     }
 
-    /// The statement of that name is this one on the server now.
-    #[inline]
-    pub fn is_now(&mut self, name: &[u8], found: Found) {
-        if let Some(statement) = self.live.get_mut(cut(name)) {
-            statement.id = Some(found.id);
-            statement.rows = statement.rows.or(found.rows);
-        }
+    /// A number for the next statement.
+    pub fn next_serial(&mut self) -> Serial {
+        self.last_serial += 1;
+        self.last_serial
     }
 
-    /// PostgreSQL has told what the rows of a statement are that the client has just prepared.
-    pub fn described(&mut self, id: Id, rows: Rows) {
+    /// PostgreSQL has told of a statement: the first time this is what the client may rely on.
+    pub fn described(&mut self, serial: Serial, description: &Description) {
+        self.change(serial, |statement| {
+            statement.description.get_or_insert_with(|| description.clone());
+        });
+    }
+
+    /// What the server of this lease has under the client's own name.
+    pub fn set_own(&mut self, serial: Serial, lease: LeaseNumber, own: &Own) {
+        self.change(serial, |statement| statement.own = (lease, own.clone()));
+    }
+
+    fn change(&mut self, serial: Serial, change: impl Fn(&mut Statement)) {
         // One that is being closed may come back.
         let changing = self.changes.iter_mut().flat_map(|change| match change {
             Change::Parsed(_, before) => before.iter_mut().collect::<Vec<_>>(),
             Change::Closed(_, statement) => vec![statement],
             Change::Cleared(all) => all.values_mut().collect(),
         });
-        for statement in self.live.values_mut().chain(changing).filter(|statement| statement.id == Some(id)) {
-            statement.rows.get_or_insert(rows);
+        self.live.values_mut().chain(changing).filter(|statement| statement.serial == serial).for_each(change);
+    }
+
+    /// The name of the statement with this number.
+    pub fn name_of(&self, serial: Serial) -> Option<&[u8]> {
+        let in_changes = self.changes.iter().find_map(|change| match change {
+            Change::Parsed(name, Some(statement)) | Change::Closed(name, statement) => {
+                (statement.serial == serial).then_some(&**name)
+            }
+            Change::Parsed(..) => None,
+            Change::Cleared(all) => named(all, serial),
+        });
+        named(&self.live, serial).or(in_changes)
+    }
+
+    /// What is not on the server of this lease cannot be prepared there any more with the values that its literals have.
+    pub fn lose_elsewhere(&mut self, lease: LeaseNumber) {
+        for statement in self.live.values_mut().filter(|statement| *statement.own(lease) == Own::Unknown) {
+            if memchr::memchr(b'\'', statement.content.body()).is_some() {
+                statement.own = (lease, Own::Lost);
+            }
         }
     }
 
-    /// The name of the statement with this number on the server.
-    pub fn name_of(&self, id: Id) -> Option<&[u8]> {
-        self.live.iter().find(|(_, statement)| statement.id == Some(id)).map(|(name, _)| &**name)
+    /// Whether one of them may have to be prepared before the server of this lease has it under the client's own name.
+    pub fn are_elsewhere(&self, lease: LeaseNumber) -> bool {
+        self.live.values().any(|statement| *statement.own(lease) == Own::Unknown)
     }
 
     /// Whether there is none.
@@ -169,7 +246,7 @@ impl Statements {
 
     /// The client has none any more.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { last_serial: self.last_serial, ..Self::default() };
     }
 
     fn put(&mut self, name: &[u8], statement: Statement) -> Option<Statement> {
@@ -193,25 +270,8 @@ fn cut(name: &[u8]) -> &[u8] {
     &name[..name.len().min(63)]
 }
 
-/// Whether a statement of this text would mean another time when it is prepared again: 'now' and its like become a time
-/// when they are parsed, not when they are executed.
-///
-/// Source: PostgreSQL, "Date/Time Types, Special Values". A superset: a column of such a name counts, the function now()
-/// does not.
-pub fn depends_on_when_it_is_parsed(text: &[u8]) -> bool {
-    const WORDS: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
-    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    if memchr::memchr(b'\'', text).is_none() && memchr::memchr(b'$', text).is_none() {
-        // It has no literal.
-        return false;
-    }
-    text.split_inclusive(|byte| !is_word(byte)).any(|word| {
-        let (end, word) = match word.split_last() {
-            Some((last, rest)) if !is_word(last) => (*last, rest),
-            _ => (b' ', word),
-        };
-        end != b'(' && WORDS.iter().any(|special| word.eq_ignore_ascii_case(special))
-    })
+fn named(statements: &HashMap<Box<[u8]>, Statement>, serial: Serial) -> Option<&[u8]> {
+    statements.iter().find(|(_, statement)| statement.serial == serial).map(|(name, _)| &**name)
 }
 
 #[cfg(test)]
@@ -219,7 +279,7 @@ mod tests {
     use super::*;
 
     fn statement(text: &[u8]) -> Statement {
-        Statement::new(text, Effects::NONE)
+        Statement::new(0, text, Effects::NONE)
     }
 
     fn text<'a>(statements: &'a Statements, name: &[u8]) -> Option<&'a [u8]> {
@@ -255,12 +315,32 @@ mod tests {
     }
 
     #[test]
-    fn only_a_literal_can_be_a_time_that_passes() {
-        for text in ["select 'now'::timestamptz", "select timestamp ' ToDay 12:00'", "select $$tomorrow$$::date"] {
-            assert!(depends_on_when_it_is_parsed(text.as_bytes()), "{text}");
+    fn a_statement_is_prepared_again_with_the_types_that_it_had() {
+        let mut statements = Statements::default();
+        let serial = statements.next_serial();
+        statements.parse(b"a", Statement::new(serial, b"select $1\0\0\0", Effects::NONE));
+        statements.described(serial, &Description::read(&[0, 1, 0, 0, 0, 23], &[]).expect("it is whole"));
+        statements.described(serial, &Description::read(&[0, 1, 0, 0, 0, 25], &[]).expect("it is whole"));
+        let mut body = Vec::new();
+        statements.get(b"a").expect("it was prepared").put_body(&mut body);
+        assert_eq!(body, b"select $1\0\0\x01\0\0\0\x17");
+    }
+
+    #[test]
+    fn what_a_server_has_is_true_in_one_lease_only() {
+        let mut statements = Statements::default();
+        let serial = statements.next_serial();
+        statements.parse(b"a", Statement::new(serial, b"1", Effects::NONE).there(7));
+        assert!(!statements.are_elsewhere(7) && statements.are_elsewhere(8));
+        statements.set_own(serial, 8, &Own::Missing);
+        assert!(!statements.are_elsewhere(8));
+        for (name, body, own) in [(b"b", &b"select 'a'"[..], Own::Lost), (b"c", b"select 1", Own::Unknown)] {
+            let serial = statements.next_serial();
+            statements.parse(name, Statement::new(serial, body, Effects::NONE));
+            statements.lose_elsewhere(8);
+            assert_eq!(*statements.get(name).expect("it was prepared").own(8), own);
         }
-        for text in ["select now() - '1 hour'::interval", "select 'unknown', 'nowhere'", "select today from t", ""] {
-            assert!(!depends_on_when_it_is_parsed(text.as_bytes()), "{text}");
-        }
+        statements.close(b"a");
+        assert_eq!(statements.name_of(serial), Some(&b"a"[..]), "until it is known to be closed");
     }
 }

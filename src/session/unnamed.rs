@@ -16,6 +16,8 @@ const IDLE_BYTES: usize = 8 << 10;
 pub enum Place {
     /// On the leased server.
     There,
+    /// On its way to the leased server, as we have sent it again.
+    Supplied,
     /// Not on the leased server: it has to be parsed there first.
     Missing,
     /// A Parse of the client's is not answered yet.
@@ -37,7 +39,7 @@ pub struct Unnamed {
     live: Option<Range<usize>>,
     /// The leased server has the client's.
     on_server: bool,
-    /// By a Parse of ours that is not answered yet.
+    /// What [`Self::parse_frame`] told is on its way there, and not answered.
     supplying: bool,
     /// A simple query or a Close is on its way that will end it.
     ending: bool,
@@ -129,6 +131,7 @@ impl Unnamed {
         match &self.live {
             _ if !self.pending.is_empty() => Place::OnItsWay,
             Some(_) if self.ending => Place::Ending,
+            Some(_) if self.supplying => Place::Supplied,
             Some(_) if self.on_server => Place::There,
             Some(_) => Place::Missing,
             None => Place::Nowhere,
@@ -146,15 +149,9 @@ impl Unnamed {
         self.supplying = true;
     }
 
-    /// The server has it.
+    /// It has it.
     pub fn supply_worked(&mut self) {
         self.supplying = false;
-    }
-
-    /// Whether that is not answered yet.
-    #[inline]
-    pub fn is_being_supplied(&self) -> bool {
-        self.supplying
     }
 
     /// Bytes held.

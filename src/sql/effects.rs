@@ -47,11 +47,14 @@ pub enum Effect {
     Reset,
     /// Nothing new: but something that was left behind may be gone now (DROP, CLOSE, DEALLOCATE, pg_advisory_unlock()).
     Release,
+    /// Nothing: but until the transaction ends a name or a literal may mean something else (SET LOCAL, temporary tables that
+    /// COMMIT drops).
+    Local,
 }
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Role,
         Self::Placeholder,
         Self::Settings,
@@ -72,6 +75,7 @@ impl Effect {
         Self::Public,
         Self::Reset,
         Self::Release,
+        Self::Local,
     ];
 }
 

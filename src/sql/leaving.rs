@@ -121,8 +121,8 @@ impl Leaving {
         if matches!(self.statement.open, Open::PrepareTransaction | Open::Deallocate) {
             self.settle();
         }
-        if self.statement.temporary && !self.statement.on_commit_drop {
-            self.effects.insert(Effect::Temporary);
+        if self.statement.temporary {
+            self.effects.insert(if self.statement.on_commit_drop { Effect::Local } else { Effect::Temporary });
         }
         self.statement = Statement::NEW;
     }

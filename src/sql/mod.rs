@@ -15,6 +15,7 @@
 //! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
 //! - `carried`: which settings a text sets by their names, and which can go from server to server.
+//! - `timeless`: whether a statement says the same whenever it is prepared.
 //! - `quote`: writes names and literals.
 
 pub mod carried;
@@ -27,6 +28,7 @@ pub mod quote;
 pub mod scanner;
 pub mod setting;
 pub mod statement;
+pub mod timeless;
 mod tokens;
 mod words;
 

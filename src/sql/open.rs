@@ -35,7 +35,7 @@ impl Open {
         Some(match (self, key) {
             (Self::Set, Key::Session) => (Self::SetSession, None),
             // These end with the transaction.
-            (Self::Set, Key::Local) => (Self::SetLocal, None),
+            (Self::Set, Key::Local) => (Self::SetLocal, Some(Effect::Local)),
             (Self::Set, Key::Transaction | Key::Constraints) => (Self::Scope, None),
             (Self::Prepare, Key::Transaction) => (Self::PrepareTransaction, None),
             (Self::Deallocate, Key::Prepare) => (Self::Deallocate, None),

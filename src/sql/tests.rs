@@ -10,7 +10,7 @@ fn effects(text: &str) -> Vec<Effect> {
 
 /// Without what says how a thing is left behind, or that something else is not any more.
 fn left_behind(text: &str) -> Vec<Effect> {
-    let how = [Effect::Placeholder, Effect::Reading, Effect::Reset, Effect::Release];
+    let how = [Effect::Placeholder, Effect::Reading, Effect::Reset, Effect::Release, Effect::Local];
     effects(text).into_iter().filter(|effect| !how.contains(effect)).collect()
 }
 
@@ -24,16 +24,12 @@ fn ordinary_statements_leave_nothing() {
         "BEGIN;",
         "COMMIT;",
         "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY;",
-        "SET LOCAL work_mem TO '1MB'",
-        "SET LOCAL TIME ZONE 'UTC'",
-        "SET LOCAL ROLE x",
         "SET TRANSACTION READ ONLY",
         "set constraints all deferred",
         "PREPARE TRANSACTION 'x'",
         "PREPARE TRANSACTION'x'",
         "select pg_advisory_xact_lock(1)",
         "select pg_notify($1, $2)",
-        "CREATE TEMP TABLE documents_to_insert (a int) ON COMMIT DROP",
         "select $$ set x = 1; $$, $a$ nextval('x') $$ $a$, 'it''s; reset all'",
         "/* set /* nested */ x */ select 1 -- reset all\n",
         "declare c cursor for select 1",
@@ -47,6 +43,19 @@ fn ordinary_statements_leave_nothing() {
         ";;",
     ] {
         assert_eq!(effects(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_lasts_as_long_as_its_transaction_leaves_nothing_but_is_found() {
+    for text in [
+        "SET LOCAL work_mem TO '1MB'",
+        "SET LOCAL TIME ZONE 'UTC'",
+        "SET LOCAL ROLE x",
+        "begin; set /* */ local datestyle = 'German'",
+        "CREATE TEMP TABLE documents_to_insert (a int) ON COMMIT DROP",
+    ] {
+        assert_eq!(effects(text), [Effect::Local], "{text}");
     }
 }
 
@@ -104,6 +113,9 @@ fn what_outlives_the_transaction_is_found() {
         ("SET LOCAL SCHEMA 'pg_temp'", Effect::Temporary),
         ("SET LOCAL seed = 0.5", Effect::Random),
         ("PREPARE transaction AS select 1", Effect::Prepare),
+        ("select table_to_xml('pg_prepared_statements', true, true, '')", Effect::Prepare),
+        ("select schema_to_xml_and_xmlschema('pg_catalog', true, true, '')", Effect::Prepare),
+        ("select ident from pg_backend_memory_contexts", Effect::Prepare),
         ("PREPARE transaction(int) AS select 1", Effect::Prepare),
         ("select pg_create_logical_replication_slot('x', 'y', true)", Effect::Procedural),
         ("select * from crosstab4('select 1')", Effect::Procedural),

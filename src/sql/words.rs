@@ -93,6 +93,8 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"xpath_table", Effect::Procedural),
     (b"pg_prepared_statement", Effect::Prepare),
     (b"pg_prepared_statements", Effect::Prepare),
+    (b"pg_get_backend_memory_contexts", Effect::Prepare),
+    (b"pg_backend_memory_contexts", Effect::Prepare),
     (b"pg_backup_start", Effect::Procedural),
     (b"pg_start_backup", Effect::Procedural),
 ];
@@ -102,6 +104,9 @@ const FAMILIES: &[(&[u8], Effect)] = &[
     (b"pg_temp", Effect::Temporary),
     (b"pg_advisory_unlock", Effect::Release),
     (b"crosstab", Effect::Procedural),
+    (b"table_to_xml", Effect::Prepare),
+    (b"schema_to_xml", Effect::Prepare),
+    (b"database_to_xml", Effect::Prepare),
     (b"dblink_connect", Effect::Procedural),
     (b"pg_replication_origin_session", Effect::Procedural),
     (b"pg_create_physical_replication", Effect::Procedural),

@@ -1,12 +1,40 @@
-//! Prepared statements of the protocol that have names: each client's own, by its own names, seen by nobody else.
+//! Prepared statements of the protocol that have names: many clients', on few servers, without a server for each.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use crate::harness::frames::{bind, close_statement, describe_statement, execute, parse, query, sync};
-use crate::harness::{FakeServer, Frame, Greenroom, codes, rows, tags};
+use crate::harness::{FakeServer, Frame, Greenroom, Room, codes, rows, tags};
 
 fn run(name: &str, parameter: &str) -> [Frame; 3] {
     [bind("", name, &[Some(parameter)]), execute("", 0), sync()]
+}
+
+async fn pins(room: &Room) -> f64 {
+    room.metrics().await.sum("greenroom_pins_total", &[])
+}
+
+#[tokio::test]
+async fn fifty_clients_with_statements_of_their_own_share_two_servers() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let clients = (0..50).map(|number| {
+        let room = &room;
+        async move {
+            let mut client = room.raw(["catalog", "scaffolder"][number % 2]).await;
+            // The same name for all, and a text that some share.
+            let text = format!("select current_schema() || ' {} ' || $1", number % 5);
+            client.ask(&[parse("s1", &text), sync()]).await;
+            for round in 0..20 {
+                let replies = client.ask(&run("s1", &format!("{number} {round}"))).await;
+                let plugin = ["catalog", "scaffolder"][number % 2];
+                assert_eq!(rows(&replies), [format!("{plugin} {} {number} {round}", number % 5)], "{replies:?}");
+            }
+        }
+    });
+    join_all(clients).await;
+    assert_eq!(pins(&room).await, 0.0);
+    assert!(room.stage().connections().await <= 2);
 }
 
 #[tokio::test]
@@ -15,16 +43,44 @@ async fn a_statement_that_the_server_has_costs_one_write_and_no_question() {
     let room = Greenroom::start().auth("trust").servers(1).behind(&server).await;
     let mut client = room.raw("catalog").await;
     client.ask(&[parse("s1", "select $1"), sync()]).await;
+    client.ask(&run("s1", "first")).await;
     for _ in 0..5 {
         let (reads, writes) = server.reads_and_writes();
         assert_eq!(tags(&client.ask(&run("s1", "again")).await), "2DCZ");
         assert_eq!(server.reads_and_writes(), (reads + 1, writes + 1));
     }
+    // Another client's first use is the server's own statement: prepared for it, as PostgreSQL would, and used.
+    let mut other = room.raw("catalog").await;
+    other.ask(&[parse("mine", "select $1"), sync()]).await;
+    let (reads, writes) = server.reads_and_writes();
+    other.ask(&run("mine", "once")).await;
+    client.ask(&run("s1", "again")).await;
+    assert_eq!(server.reads_and_writes(), (reads + 2, writes + 2));
+}
+
+#[tokio::test]
+async fn more_than_a_server_keeps_is_prepared_again_when_it_is_used() {
+    const STATEMENTS: usize = 40;
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    for number in 0..STATEMENTS {
+        // Together they are twice what a server keeps.
+        let text = format!("select $1 || ' {number}' /* {} */", "x".repeat(60_000));
+        let replies = client.ask(&[parse(&format!("s{number}"), &text), sync()]).await;
+        assert_eq!(tags(&replies), "1Z");
+    }
+    for round in 0..2 {
+        for number in 0..STATEMENTS {
+            let replies = client.ask(&run(&format!("s{number}"), "own")).await;
+            assert_eq!(rows(&replies), [format!("own {number}")], "round {round}");
+        }
+    }
+    assert_eq!(pins(&room).await, 0.0);
 }
 
 #[tokio::test]
 async fn a_name_of_a_servers_own_is_nobodys_to_use() {
-    let room = Greenroom::start().auth("trust").servers(3).await;
+    let room = Greenroom::start().auth("trust").servers(1).await;
     let mut owner = room.raw("catalog").await;
     owner.ask(&[parse("s1", "select 'secret ' || $1"), sync()]).await;
     let mut thief = room.raw("catalog").await;
@@ -63,7 +119,7 @@ async fn a_client_sees_its_own_statements_by_its_own_names_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_session_with_named_statements_has_a_server_of_its_own() {
+async fn what_no_shared_server_can_keep_has_one_of_its_own() {
     for (what, text) in [
         ("too large", format!("select $1 /* {} */", "x".repeat(400_000))),
         ("a time that is meant when it is parsed", "select $1 || 'now'::timestamptz::text".to_owned()),
@@ -129,19 +185,129 @@ async fn a_client_that_discards_its_statements_is_free_and_its_server_is_nobody_
 async fn a_statement_that_waits_in_vain_for_a_server_fails_and_the_next_does_not() {
     let timeout = Duration::from_millis(300);
     let room = Greenroom::start().auth("trust").servers(1).every_pool(|pool| pool.acquire_timeout(timeout)).await;
-    let (mut client, mut greedy) = (room.raw("catalog").await, room.raw("catalog").await);
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await;
+    let mut greedy = room.raw("catalog").await;
     greedy.run("begin").await;
     for _ in 0..2 {
-        let replies = client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await;
+        let replies = client.ask(&run("s1", "in vain")).await;
         assert_eq!((tags(&replies).as_str(), codes(&replies)), ("EZ", vec!["53300".to_owned()]));
-        assert_eq!(codes(&client.ask(&run("s1", "in vain")).await), ["53300"]);
+        assert_eq!(codes(&client.ask(&[parse("s2", "select 1"), sync()]).await), ["53300"]);
         assert_eq!(codes(&client.ask(&[query("execute s1('in vain')")]).await), ["53300"]);
     }
-    greedy.leave().await;
-    assert_eq!(
-        tags(&client.ask(&[parse("s1", "select 'own ' || $1"), sync()]).await),
-        "1Z",
-        "the name was never taken"
-    );
+    greedy.run("commit").await;
+    assert_eq!(tags(&client.ask(&[parse("s2", "select 1"), sync()]).await), "1Z", "the name was never taken");
     assert_eq!(rows(&client.ask(&run("s1", "again")).await), ["own again"]);
+}
+
+#[tokio::test]
+async fn names_of_any_number_are_kept_up_to_a_size_and_on_a_server_of_their_own_beyond_it() {
+    const STATEMENTS: usize = 90;
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    let other = room.raw("catalog").await;
+    for number in 0..STATEMENTS {
+        // Together they are more than a session's statements may be.
+        let text = format!("select $1 || ' {number}' /* {} */", "x".repeat(60_000));
+        assert_eq!(tags(&client.ask(&[parse(&format!("s{number}"), &text), sync()]).await), "1Z");
+    }
+    for number in 0..STATEMENTS {
+        assert_eq!(rows(&client.ask(&run(&format!("s{number}"), "own")).await), [format!("own {number}")]);
+        assert_eq!(codes(&client.ask(&[parse(&format!("s{number}"), "select 1"), sync()]).await), ["42P05"]);
+    }
+    assert_eq!(pins(&room).await, 1.0);
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_told_by_that_name_on_whichever_server() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut client, mut greedy) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.ask(&[parse("s1", "select 'first ' || $1"), sync()]).await;
+    for in_use in [false, true] {
+        if in_use {
+            // The other one has to do.
+            greedy.run("begin").await;
+        }
+        for text in ["select 2", "select 'first ' || $1"] {
+            let replies = client.ask(&[parse("s1", text), sync()]).await;
+            assert_eq!(codes(&replies), ["42P05"]);
+            let message = replies[0].field(b'M').expect("an error has a message");
+            assert_eq!(message, "prepared statement \"s1\" already exists");
+        }
+        assert_eq!(codes(&client.ask(&[parse("s1", "selekt"), sync()]).await), ["42601"], "that is seen first");
+        assert_eq!(rows(&client.ask(&run("s1", "still")).await), ["first still"]);
+    }
+    assert_eq!(pins(&room).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_table_that_has_changed_is_told_as_postgresql_would_tell_it() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let use_it = || [bind("", "s1", &[]), execute("", 0), sync()];
+    for elsewhere in [false, true] {
+        client.run("create table changing (a int)").await;
+        client.ask(&[parse("s1", "select * from changing"), sync()]).await;
+        client.run("alter table changing add b int").await;
+        if elsewhere {
+            // Only a server that has never seen the statement is left.
+            other.run("deallocate all").await;
+            other.run("begin").await;
+        }
+        for _ in 0..2 {
+            let replies = client.ask(&use_it()).await;
+            assert_eq!(codes(&replies), ["0A000"], "elsewhere: {elsewhere}");
+            assert_eq!(replies[0].field(b'M').as_deref(), Some("cached plan must not change result type"));
+            assert_eq!(codes(&client.ask(&[describe_statement("s1"), sync()]).await), ["0A000"]);
+        }
+        client.run("alter table changing drop b").await;
+        assert_eq!(tags(&client.ask(&use_it()).await), "2CZ", "it is again what it was");
+        client.run("drop table changing").await;
+        assert_eq!(codes(&client.ask(&use_it()).await), ["42P01"]);
+        client.run("create table changing (a int)").await;
+        assert_eq!(tags(&client.ask(&use_it()).await), "2CZ", "the name was not lost");
+        client.ask(&[close_statement("s1"), sync()]).await;
+        client.run("drop table changing").await;
+        if elsewhere {
+            other.run("commit").await;
+        }
+    }
+    assert_eq!(pins(&room).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_literal_never_changes_its_value_in_the_middle_of_a_batch() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    client.run("set time zone 'Europe/Moscow'").await;
+    client.ask(&[parse("s1", HOUR), parse("s2", "select $1"), sync()]).await;
+    let of_batch = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)];
+    let sets = [of_batch("begin"), of_batch("set time zone 'Asia/Tokyo'")].concat();
+    client.ask(&[&sets[..], &[sync()]].concat()).await;
+    // What cannot be told for certain is an error after which drivers prepare again.
+    let replies = client.ask(&run("s1", "")).await;
+    assert_eq!((rows(&replies), codes(&replies)), (vec![], vec!["0A000".to_owned()]));
+    client.run("rollback").await;
+    assert_eq!(rows(&client.ask(&run("s2", "without a literal")).await), ["without a literal"]);
+    client.ask(&[close_statement("s1"), parse("s1", HOUR), sync()]).await;
+    assert_eq!(rows(&client.ask(&run("s1", "")).await), ["9"], "the zone was rolled back");
+}
+
+#[tokio::test]
+async fn a_name_that_a_failed_batch_would_have_given_is_not_given_by_what_comes_behind_it() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    let frames = [
+        execute("nothing", 0),
+        parse("s1", "select 'ghost ' || $1"),
+        sync(),
+        parse("", "select 1"),
+        parse("", "do $$ begin end $$"),
+        sync(),
+        parse("s1", "select 'own ' || $1"),
+        sync(),
+    ];
+    assert_eq!(tags(&client.ask(&frames).await), "EZ11Z1Z");
+    assert_eq!(rows(&client.ask(&run("s1", "statement")).await), ["own statement"]);
 }

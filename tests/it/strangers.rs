@@ -10,7 +10,7 @@ fn run(name: &str, parameters: &[Option<&str>]) -> [Frame; 3] {
 }
 
 async fn room() -> Room {
-    Greenroom::start().auth("trust").servers(6).await
+    Greenroom::start().auth("trust").servers(2).await
 }
 
 fn text(replies: &[Reply]) -> String {
@@ -238,4 +238,144 @@ async fn now_stays_what_it_was_in_a_pinned_session() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     client.ask(&[parse("s2", sql), sync()]).await;
     assert_eq!(rows(&client.ask(&run("s1", &[])).await), before);
+}
+
+#[tokio::test]
+async fn no_text_sees_what_a_stranger_has_prepared_on_the_same_server() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let large = "x".repeat(300_000);
+    let hidden = "'select string_agg(statement, '','') from pg_prep' || 'ared_statements'";
+    let do_block = format!("do $$ declare r text; begin execute {hidden} into r; raise notice '%', r; end $$");
+    let function = format!(
+        "create function peek() returns text language plpgsql as $$ declare r text; begin execute {hidden} into r; \
+         return r; end $$; select peek()"
+    );
+    let ways: &[&str] = &[
+        "select statement from pg_prepared_statements",
+        "select statement from pg_catalog.\"pg_prepared_statements\"",
+        "select statement from U&\"pg\\005fprepared_statements\"",
+        "select table_to_xml('pg_prepared_statements', true, true, '')",
+        "select schema_to_xml('pg_catalog', true, true, '')",
+        "select query_to_xml('select * from pg_prepared_statements', true, true, '')",
+        "select ident from pg_backend_memory_contexts",
+        &format!("select statement from pg_prepared_statements /* {large} */"),
+        &do_block,
+        &function,
+        "create temp view seen as select statement from pg_prepared_statements; select * from seen",
+        "explain analyze execute \"greenroom:00000001\"",
+        "begin; execute \"greenroom:00000001\"",
+    ];
+    for sql in ways {
+        for by_parse in [false, true] {
+            let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+            owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+            owner.ask(&run("s1", &[])).await;
+            thief.run("begin").await;
+            let frames = match by_parse {
+                true => vec![parse("", sql), bind("", "", &[]), execute("", 0), sync()],
+                false => vec![query(sql)],
+            };
+            let seen = text(&thief.ask(&frames).await);
+            assert!(!seen.contains("secret"), "{} {by_parse}: {seen}", &sql[..sql.len().min(200)]);
+            thief.leave().await;
+            owner.leave().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_over_what_is_prepared_shows_nobody_a_strangers() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut owner = room.raw("catalog").await;
+    owner.run("create view public.seen as select statement from pg_prepared_statements").await;
+    owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+    owner.leave().await;
+    let mut thief = room.raw("catalog").await;
+    thief.run("begin").await;
+    let seen = text(&thief.query("select * from public.seen").await);
+    assert!(!seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_batch_that_has_failed_opens_no_way_for_the_next_one() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let look = "select statement from pg_prepared_statements";
+    for behind in [vec![query(look)], vec![parse("", look), bind("", "", &[]), execute("", 0), sync()]] {
+        let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+        owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+        thief.run("begin").await;
+        // What goes ahead of the first look is skipped, and the second one is sent before anybody knows.
+        let mut frames = vec![query("rollback"), execute("nothing", 0), parse("", look), sync()];
+        frames.extend(behind);
+        let seen = text(&thief.ask(&frames).await);
+        assert!(!seen.contains("secret"), "{seen}");
+        thief.leave().await;
+        owner.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_sent_while_a_copy_takes_data_reaches_no_strangers_statement() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+    owner.run("create table copied (n int)").await;
+    owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+    thief.send(&[query("copy copied from stdin")]).await;
+    thief.until(b'G', 1).await;
+    // Wrong data ends the COPY on the server before the client is told.
+    let wrong = Frame::new(b'd', b"wrong\n".to_vec());
+    thief.send(&[wrong, query("select statement from pg_prepared_statements")]).await;
+    let seen = text(&thief.until_quiet(Duration::from_secs(1)).await);
+    assert!(!seen.contains("secret"), "{seen}");
+}
+
+#[tokio::test]
+async fn what_means_something_else_in_one_transaction_is_nobody_elses_afterwards() {
+    for begins in [
+        "set local search_path to elsewhere",
+        "create temp table named (a text) on commit drop; insert into named values ('temporary')",
+        "set local search_path to elsewhere; savepoint a; rollback to a",
+    ] {
+        let room = Greenroom::start().auth("trust").servers(1).await;
+        let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+        client.run("create table named (a text); insert into named values ('own')").await;
+        client.run("create schema elsewhere; create table elsewhere.named (a text)").await;
+        client.run("insert into elsewhere.named values ('elsewhere')").await;
+        for has_it_already in [false, true] {
+            if has_it_already {
+                client.ask(&[parse("s1", "select a from named"), sync()]).await;
+            }
+            client.run("begin").await;
+            client.run(begins).await;
+            if !has_it_already {
+                client.ask(&[parse("s1", "select a from named"), sync()]).await;
+            }
+            let replies = client.ask(&run("s1", &[])).await;
+            let expected = if begins.contains("temp") { "temporary" } else { "elsewhere" };
+            if !begins.contains("rollback") {
+                assert_eq!(rows(&replies), [expected], "{begins}");
+            }
+            client.run("commit").await;
+            assert_eq!(rows(&client.ask(&run("s1", &[])).await), ["own"], "{begins}");
+            client.run("discard all").await;
+            other.ask(&[parse("s1", "select a from named"), sync()]).await;
+            assert_eq!(rows(&other.ask(&run("s1", &[])).await), ["own"], "{begins}");
+            other.ask(&[close_statement("s1"), sync()]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn code_that_appears_while_a_server_is_lent_sees_nothing_of_strangers_there() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+    owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+    thief.run("begin").await;
+    let body = "select string_agg(statement, ',') from pg_prepared_statements";
+    let mut accomplice = room.raw("catalog").await;
+    accomplice
+        .run(&format!("create function public.peek() returns text language sql as '{}'", body.replace('\'', "''")))
+        .await;
+    let seen = text(&thief.query("select public.peek()").await);
+    assert!(!seen.contains("secret"), "{seen}");
 }

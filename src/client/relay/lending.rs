@@ -14,7 +14,7 @@ use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError, Remains, Role, Sequences};
-use crate::session::PinReason;
+use crate::session::{Description, PinReason, Takeover};
 use crate::sql::{Effect, Effects};
 
 /// What a wait for a server brings.
@@ -28,6 +28,8 @@ pub(super) enum Brought {
     Own(Lease),
     /// The session's own, which has told what there is of the session on it.
     Asked(Lease, Remains),
+    /// The session's own, which was given the client's statements by their own names, and has told of them.
+    TakenOver(Lease, Vec<(u32, Option<Description>)>),
 }
 
 /// Why it brings none.
@@ -92,6 +94,17 @@ impl Relay<'_> {
         self.session.needs_own_server() || (self.session.pin().is_some() && self.dress.began_with_settings())
     }
 
+    /// The server is given what the client has prepared elsewhere, ahead of a frame that may look for it.
+    pub(super) fn take_over(&mut self) {
+        let Lending::Leased(lease) = std::mem::replace(&mut self.lending, Lending::Free) else { return };
+        // A cancel of the client's must not hit a question of ours.
+        self.key.place.rests();
+        self.session.unnamed_left_server();
+        let taken_over = taken_over(lease, self.session.to_take_over(), self.status);
+        let taken_over = timeout(self.member.create_timeout(), taken_over);
+        self.wait(Box::pin(async { taken_over.await? }), true);
+    }
+
     /// Waits for a server: for the session's `own`, which is being asked, or for one to begin with.
     pub(super) fn wait(&mut self, lent: Pin<Box<dyn Future<Output = Lent> + Send>>, own: bool) {
         let place = std::sync::Arc::clone(&self.key.place);
@@ -123,6 +136,10 @@ impl Relay<'_> {
                 }
             }
             Ok(Brought::Asked(lease, remains)) => self.on_told(lease, remains),
+            Ok(Brought::TakenOver(mut lease, told)) => {
+                self.session.has_taken_over(told, &mut lease.server().prepared);
+                self.keep(lease);
+            }
             Err(LendError::Acquire(error)) => {
                 let error = reply::not_lent(&error, Severity::Error);
                 let (code, text) = error.summary();
@@ -275,6 +292,7 @@ impl Relay<'_> {
         self.state.set(ClientState::Idle);
         self.key.place.rests();
         if let Lending::Leased(mut lease) = std::mem::replace(&mut self.lending, Lending::Free) {
+            lease.server().prepared.lease_ended();
             match (doubtful, same_code) {
                 (true, _) => lease.close(CloseReason::Doubtful),
                 (_, false) => lease.close(CloseReason::CodeChanged),
@@ -309,7 +327,9 @@ impl Relay<'_> {
             Lending::Leased(lease) => lease.close(reason),
             // It is in the middle of an answer to a question of ours, which soon ends by its time limit.
             Lending::Waiting(waiting) if waiting.own => drop(tokio::spawn(async move {
-                if let Ok(Brought::Own(lease) | Brought::Asked(lease, _)) = waiting.lent.await {
+                if let Ok(Brought::Own(lease) | Brought::Asked(lease, _) | Brought::TakenOver(lease, _)) =
+                    waiting.lent.await
+                {
                     lease.close(reason);
                 }
             })),
@@ -375,6 +395,12 @@ async fn in_role(mut lease: Lease, dress: Dress) -> Lent {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The session's own server, with the client's statements on it as far as they can be prepared.
+async fn taken_over(mut lease: Lease, statements: Vec<Takeover>, status: TxStatus) -> Lent {
+    let told = lease.server().take_over(statements, status).await?;
+    Ok(Brought::TakenOver(lease, told))
 }
 
 /// What the session has changed on its server is put right before anybody else has it; failing that, it is closed.

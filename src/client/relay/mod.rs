@@ -265,7 +265,9 @@ impl<'a> Relay<'a> {
         let has_server = matches!(self.lending, Lending::Leased(_)) || self.is_asking();
         // What came while its server is asked is read when that has told.
         let is_unread = self.is_asking() && self.up.as_ref().is_some_and(|up| !up.unread().is_empty());
-        if !(has_server && (self.session.ends_by_itself() || is_unread)) {
+        // What is held back was asked before.
+        let asks_more = self.session.ends_by_itself() || self.held_back != HeldBack::No || is_unread;
+        if !(has_server && asks_more) {
             return Flow::Break(Ending::Silent);
         }
         self.leaving = true;

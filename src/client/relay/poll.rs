@@ -56,7 +56,8 @@ impl Relay<'_> {
         if let Poll::Ready(event) = self.poll_read_client(cx) {
             return Poll::Ready(event);
         }
-        if self.leaving && !self.owes_client() && !self.session.ends_by_itself() && !self.is_asking() {
+        let asks_more = self.session.ends_by_itself() || self.held_back != HeldBack::No || self.is_asking();
+        if self.leaving && !self.owes_client() && !asks_more {
             return Poll::Ready(Event::ClientGone);
         }
         if let Lending::Waiting(waiting) = &mut self.lending {

@@ -51,6 +51,7 @@ impl Relay<'_> {
     /// Looks at the frames up to one that is not all there, or has to wait.
     fn read_frames(&mut self) -> Flow {
         self.held_back = HeldBack::No;
+        self.note_strange_code();
         while let Some(up) = &mut self.up {
             let unread = up.unread();
             if unread.is_empty() {
@@ -87,6 +88,10 @@ impl Relay<'_> {
             };
             match verdict {
                 Verdict::AwaitServer => self.held_back = HeldBack::ForServer,
+                Verdict::TakeOver => {
+                    self.held_back = HeldBack::ForServer;
+                    self.take_over();
+                }
                 Verdict::AwaitAnswers => {
                     // Perhaps to a question of ours, behind what stands before it.
                     if self.session.has_splice() {
@@ -107,6 +112,16 @@ impl Relay<'_> {
             }
         }
         Flow::Continue(())
+    }
+
+    /// Code that has appeared since the lease began may be called by any text, and see what others have prepared there.
+    fn note_strange_code(&mut self) {
+        if let Lending::Leased(lease) = &mut self.lending
+            && !lease.server().prepared.is_empty()
+            && !self.member.pool.facts.is_still(self.facts)
+        {
+            self.session.code_has_changed();
+        }
     }
 
     /// What follows from the texts that were read.
@@ -157,7 +172,12 @@ impl Relay<'_> {
             }
             Verdict::Ignore => up.discard(len),
             // It stays where it is.
-            Verdict::AwaitServer | Verdict::AwaitAnswers => {}
+            Verdict::AwaitServer | Verdict::AwaitAnswers | Verdict::TakeOver => {}
+            Verdict::EndsCopy => {
+                return Flow::Break(Ending::Told(reply::protocol_violation(
+                    "a message that is not of COPY".to_owned(),
+                )));
+            }
             Verdict::AnswerReady => {
                 up.discard(len);
                 message::ready_for_query(&mut self.own, self.status);

@@ -1,0 +1,157 @@
+//! Whether a statement says the same whenever it is prepared.
+//!
+//! A literal becomes a value when its statement is parsed, not when it is executed: 'now' becomes that moment, a name that is cast
+//! to regtype the number that the type has then. What is found here is a superset.
+//!
+//! Source: PostgreSQL, "Date/Time Types, Special Values" and "Object Identifier Types".
+
+use super::letters::is_word;
+
+/// What stands for a moment in a literal.
+const MOMENTS: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
+
+/// Types whose literals depend on what there is, or on the day: a time without a date has the offset of its zone on that day.
+const OF_THE_MOMENT: [&[u8]; 13] = [
+    b"regclass",
+    b"regcollation",
+    b"regconfig",
+    b"regdatabase",
+    b"regdictionary",
+    b"regnamespace",
+    b"regoper",
+    b"regoperator",
+    b"regproc",
+    b"regprocedure",
+    b"regrole",
+    b"regtype",
+    b"timetz",
+];
+
+/// Whether a statement of this text certainly says the same whenever it is prepared under the same settings.
+pub fn is_timeless(text: &[u8]) -> bool {
+    read(text).is_some()
+}
+
+/// Reads the text to its end, if nothing in it is of a moment or in doubt.
+fn read(text: &[u8]) -> Option<()> {
+    // An escape could hide what a literal says.
+    if memchr::memchr(b'\\', text).is_some() {
+        return None;
+    }
+    let (mut rest, mut previous) = (text, &b""[..]);
+    loop {
+        rest = behind_blanks(rest)?;
+        let word;
+        (word, rest) = match *rest {
+            [] => return Some(()),
+            [b'\'', ..] => {
+                let (literal, behind) = quoted(rest)?;
+                if has_moment(literal) || behind_blanks(behind)?.starts_with(b"'") {
+                    // Two literals, one on each line, are one.
+                    return None;
+                }
+                (&b""[..], behind)
+            }
+            [b'"', ..] => quoted(rest)?,
+            [b'$', next, ..] if !next.is_ascii_digit() => return None,
+            [first, ..] if is_word(first) => {
+                let len = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
+                rest.split_at(len)
+            }
+            _ => (&b""[..], &rest[1..]),
+        };
+        if is_one_of(word, &OF_THE_MOMENT) || is_time_of_day(previous, word) {
+            return None;
+        }
+        previous = word;
+    }
+}
+
+/// TIME, perhaps with a zone; in `AT TIME ZONE` and `WITH TIME ZONE` it is no type.
+fn is_time_of_day(previous: &[u8], word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"time") && !is_one_of(previous, &[b"at", b"with", b"without"])
+}
+
+fn has_moment(literal: &[u8]) -> bool {
+    literal.split(|byte| !byte.is_ascii_alphabetic()).any(|word| is_one_of(word, &MOMENTS))
+}
+
+fn is_one_of(word: &[u8], words: &[&[u8]]) -> bool {
+    words.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+/// What stands in the quotes that the text begins with, and what stands behind them.
+fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (quote, mut at) = (text[0], 1);
+    loop {
+        at += memchr::memchr(quote, &text[at..])?;
+        if text.get(at + 1) != Some(&quote) {
+            return Some((&text[1..at], &text[at + 1..]));
+        }
+        at += 2;
+    }
+}
+
+/// What stands behind white space and comments; `None` if a comment does not end, or has another in it.
+fn behind_blanks(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        text = match text {
+            [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, rest @ ..] => rest,
+            [b'-', b'-', rest @ ..] => &rest[memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len())..],
+            [b'/', b'*', rest @ ..] => {
+                let (comment, behind) = rest.split_at(memchr::memmem::find(rest, b"*/")?);
+                if memchr::memmem::find(comment, b"/*").is_some() {
+                    return None;
+                }
+                &behind[2..]
+            }
+            _ => return Some(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_that_is_a_moment_is_found_wherever_it_stands() {
+        for text in [
+            "select 'now'::timestamptz",
+            "select timestamp ' ToDay 12:00'",
+            "select 'today12:00'::timestamp",
+            "select $$tomorrow$$::date",
+            "select $a$now$a$::date",
+            "select E'no\\x77'::timestamptz",
+            "select 'now()'::timestamptz",
+            "select 'no'\n'w'::timestamptz",
+            "select 'no' -- and\n'w'::timestamptz",
+            "select /* '*/ 'now'::timestamptz /*'*/",
+            "select /* /* */ '*/ 'now'::timestamptz /*'*/",
+            "select \"'\", 'now'::timestamptz, \"'\"",
+            "select 1 -- '\n, 'now'::timestamptz -- '",
+            "select 'it''s now'",
+            "select 'a",
+            "select 'mood'::RegType",
+            "select 'mood'::\"regtype\"",
+            "select '12:00'::time with time zone",
+            "select '12:00'::timetz",
+        ] {
+            assert!(!is_timeless(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_asks_the_clock_for_when_it_executes_is_no_literal() {
+        for text in [
+            "select now() - '1 hour'::interval",
+            "select 'unknown', 'nowhere', today from t where a = $1 and b = $2",
+            "select '2026-01-02'::timestamp with time zone at time zone 'UTC'",
+            "select 'it''s', \"a\"\"b\" -- now\n",
+            "update t set a = 'x' /* today */ where b::text = 'y'",
+            "",
+        ] {
+            assert!(is_timeless(text.as_bytes()), "{text}");
+        }
+    }
+}
