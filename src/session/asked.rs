@@ -25,7 +25,12 @@ pub enum Asked {
     /// Bind; of the client's statement of that number, if it is known.
     Bind(Option<Serial>),
     /// Bind or Describe of a statement whose columns are others now: fails.
-    Stale(Serial),
+    Stale {
+        /// The client's statement.
+        serial: Serial,
+        /// Describe: PostgreSQL tells of the parameters first, and then finds that the columns are others.
+        describes: bool,
+    },
     /// Describe; as Bind.
     Describe(Option<Serial>),
     /// Describe of ours.

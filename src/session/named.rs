@@ -19,7 +19,7 @@ use super::way::Ahead;
 use super::{Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::message;
-use crate::protocol::{Frontend, body};
+use crate::protocol::{Backend, Frontend, body};
 use crate::sql::{Effect, Effects, timeless};
 
 /// What the text of a statement that others use may leave behind: nothing.
@@ -60,7 +60,7 @@ impl Session {
         let effects = self.effects_of(text);
         self.leaves(effects);
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
-        let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES;
+        let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES && name.len() <= statements::MOST_NAME_BYTES;
         let is_plain = is_small && effects.is_within(IS_PLAIN) && timeless::is_timeless(text);
         if !is_plain || !self.may_share() {
             self.pin_for(PinReason::PreparedStatement);
@@ -138,6 +138,9 @@ impl Session {
             }
         }
         let Some(server) = server else { return self.block(Asked::Bind(None)) };
+        if name.len() > statements::MOST_NAME_BYTES {
+            self.pin_for(PinReason::PreparedStatement);
+        }
         let place = match serial {
             Some(_) => self.place(name, server),
             None => Place::Own,
@@ -150,7 +153,9 @@ impl Session {
         match (place, serial) {
             (Place::Await, _) => Verdict::AwaitAnswers,
             (Place::Shared(id), _) => other(self, &|out| prepared::put_name(out, id), asked(serial)),
-            (Place::Stale(_), Some(serial)) => other(self, &|out| out.extend_from_slice(STALE), Asked::Stale(serial)),
+            (Place::Stale(_), Some(serial)) => {
+                other(self, &|out| out.extend_from_slice(STALE), Asked::Stale { serial, describes: !is_bind })
+            }
             _ => {
                 let verdict = self.by_own_name(frame, at, name, server);
                 self.ask_of_batch(asked(serial));
@@ -315,20 +320,25 @@ impl Session {
         });
     }
 
-    /// What the client is told instead of an error that is about a name of ours.
+    /// What the client is told instead of an error that is about a name of ours: whole messages.
     pub(super) fn reword(&self, failed: Asked, error: &[u8]) -> Option<Vec<u8>> {
         let (Asked::Bind(Some(serial))
         | Asked::Describe(Some(serial))
-        | Asked::Stale(serial)
+        | Asked::Stale { serial, .. }
         | Asked::Prepare { whose: Whose::Again(serial), .. }) = failed
         else {
             return None;
         };
         let is_about_names = [&b"08P01"[..], b"26000", b"42P05"].contains(&body::error_field(error, b'C')?);
-        let is_stale = matches!(failed, Asked::Stale(_));
+        let is_stale = matches!(failed, Asked::Stale { .. });
         let text = body::error_field(error, b'M').filter(|_| is_about_names)?;
         let ours = if is_stale { 0..0 } else { prepared::name_in(text)? };
         let name = self.statements.name_of(serial).unwrap_or_default();
+        let mut told = Vec::with_capacity(error.len() + 64);
+        if let (Asked::Stale { describes: true, .. }, Some(description)) = (failed, self.statements.description(serial))
+        {
+            message::frame(&mut told, Backend::PARAMETER_DESCRIPTION.0, |out| description.put_parameters(out));
+        }
         let (mut reworded, mut rest) = (Vec::with_capacity(error.len() + 64), error);
         while let Some((code, value)) = rest.split_first().filter(|(code, _)| **code != 0) {
             let (value, behind) = body::cstr(value)?;
@@ -345,7 +355,8 @@ impl Session {
             rest = behind;
         }
         reworded.push(0);
-        Some(reworded)
+        message::frame(&mut told, Backend::ERROR.0, |out| out.extend_from_slice(&reworded));
+        Some(told)
     }
 }
 

@@ -14,7 +14,7 @@ pub enum Reply {
     Forward,
     /// It answers a message of ours.
     Swallow,
-    /// It is the client's, with [`Session::take_reworded`] as its body.
+    /// It is the client's, who gets [`Session::take_reworded`] in its place.
     Reworded,
     /// It is the client's, and says where the transaction stands. Nothing more may be outstanding: ask
     /// [`Session::is_settled`].
@@ -276,7 +276,7 @@ impl Session {
             return Reply::Forward;
         }
         let reworded = self.reword(failed, body);
-        let is_stale = matches!(failed, Asked::Stale(_));
+        let is_stale = matches!(failed, Asked::Stale { .. });
         if reworded.is_some() && !is_stale && body::error_field(body, b'C') == Some(b"26000") {
             // A statement of ours is not there: something that no text shows has taken it away.
             self.doubtful = true;
@@ -315,7 +315,7 @@ impl Session {
         }
     }
 
-    /// The body of the error that [`Reply::Reworded`] is about.
+    /// The messages that [`Reply::Reworded`] is about.
     pub fn take_reworded(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.reworded)
     }

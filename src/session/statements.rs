@@ -13,6 +13,9 @@ use crate::sql::Effects;
 /// Bytes of a session's named statements. A session with more keeps a server of its own, which then has them all.
 pub const MOST_BYTES: usize = 4 << 20;
 
+/// Bytes by which PostgreSQL tells names apart: NAMEDATALEN without the NUL.
+pub const MOST_NAME_BYTES: usize = 63;
+
 /// A number for each statement that a client of one session has prepared.
 pub type Serial = u32;
 
@@ -149,6 +152,17 @@ impl Statements {
         named(&self.live, serial).or(in_changes)
     }
 
+    /// What PostgreSQL has told first of the statement with this number.
+    pub fn description(&self, serial: Serial) -> Option<&Description> {
+        let in_changes = self.changes.iter().flat_map(|change| match change {
+            Change::Parsed(_, before) => before.iter().collect::<Vec<_>>(),
+            Change::Closed(_, statement) => vec![statement],
+            Change::Cleared(all) => all.values().collect(),
+        });
+        let mut all = self.live.values().chain(in_changes);
+        all.find(|statement| statement.serial == serial)?.description.as_ref()
+    }
+
     /// What is not on the server of this lease cannot be prepared there any more with the values that its literals have.
     pub fn lose_elsewhere(&mut self, lease: LeaseNumber) {
         for statement in self.live.values_mut().filter(|statement| *statement.own(lease) == Own::Unknown) {
@@ -265,9 +279,9 @@ impl Statements {
     }
 }
 
-/// PostgreSQL tells names apart by their first 63 bytes.
+/// PostgreSQL tells names apart by this, and tells errors with the whole name.
 fn cut(name: &[u8]) -> &[u8] {
-    &name[..name.len().min(63)]
+    &name[..name.len().min(MOST_NAME_BYTES)]
 }
 
 fn named(statements: &HashMap<Box<[u8]>, Statement>, serial: Serial) -> Option<&[u8]> {

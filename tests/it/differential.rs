@@ -85,7 +85,10 @@ impl Differential {
     async fn play(&mut self, scripts: impl IntoIterator<Item = Script>) {
         let mut differences = Vec::new();
         for script in scripts {
-            differences.extend(self.play_one(&script).await.err());
+            let differs = self.play_one(&script).await.err();
+            // Here as well, for what comes next may go wrong because of it.
+            differs.iter().for_each(|differs| eprintln!("{differs}"));
+            differences.extend(differs);
         }
         assert!(differences.is_empty(), "{} scripts differ\n{}", differences.len(), differences.join("\n\n"));
     }

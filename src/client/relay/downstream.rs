@@ -10,7 +10,7 @@ use crate::client::reply;
 use crate::net::{Buffer, Buffers, LARGE_BYTES};
 use crate::pool::CloseReason;
 use crate::protocol::frame::{HEADER_BYTES, Header, MAX_MESSAGE_BYTES};
-use crate::protocol::{Backend, body, message};
+use crate::protocol::{Backend, body};
 use crate::session::{Prepared, Reply};
 use crate::sql::Quoting;
 
@@ -85,8 +85,7 @@ impl Relay<'_> {
                     }
                 }
                 Reply::Reworded => {
-                    let (mut error, body) = (Vec::new(), self.session.take_reworded());
-                    message::frame(&mut error, tag.0, |out| out.extend_from_slice(&body));
+                    let error = self.session.take_reworded();
                     // Without room for more it says as much, if with another name.
                     let len = if down.replace(len, &error) { error.len() } else { len };
                     down.pass(len);

@@ -13,10 +13,15 @@ pub(crate) fn same(place: &str, plain: &[Reply], pooled: &[Reply]) -> Result<(),
         let near = replies.iter().skip(at.saturating_sub(8)).take(16).map(|reply| format!("\n    {reply:?}"));
         near.collect::<String>()
     };
+    let whole = |replies: &[Reply]| match replies.get(at) {
+        // All fields, of which only a few are shown for short.
+        Some(error) if error.tag == b'E' => error.body.escape_ascii().to_string(),
+        other => format!("{other:?}"),
+    };
     Err(format!(
-        "{place}\nreply {at} differs:\n  PostgreSQL: {:?}\n  greenroom:  {:?}\n  around it, PostgreSQL's:{}\n  and greenroom's:{}",
-        plain.get(at),
-        pooled.get(at),
+        "{place}\nreply {at} differs:\n  PostgreSQL: {}\n  greenroom:  {}\n  around it, PostgreSQL's:{}\n  and greenroom's:{}",
+        whole(&plain),
+        whole(&pooled),
         around(&plain),
         around(&pooled)
     ))

@@ -54,6 +54,8 @@ impl Kind {
 /// Whether what is said may keep a server beyond the transaction.
 pub(super) fn stays(words: &[Word]) -> bool {
     words.iter().any(|word| match word {
+        // Beside what is not plain.
+        Word::Parse(name, _) if !name.is_empty() => true,
         // Where a COPY has failed nothing is certain, and nobody is asked.
         Word::CopyFail | Word::CopyData("x\twrong\n") => true,
         Word::Query(sql) | Word::Parse(_, sql) => {
