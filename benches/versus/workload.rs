@@ -44,8 +44,8 @@ const ONE_PLUGIN: Scene = Scene { servers: 8, plugins: 1, named_statements: fals
 
 const USUAL: Workload = Workload { name: "", about: "", load: Load::Pgbench(&[]), clients: 32, scene: ONE_PLUGIN };
 
-/// A session with named statements keeps a server in greenroom and in older PgBouncers: there are as many servers as clients.
-const NAMED: Workload = Workload { clients: 8, scene: Scene { named_statements: true, ..ONE_PLUGIN }, ..USUAL };
+/// Older PgBouncers need a server for each client then.
+const NAMED: Workload = Workload { scene: Scene { named_statements: true, ..ONE_PLUGIN }, ..USUAL };
 
 impl Workload {
     pub(crate) fn all() -> Vec<Self> {
@@ -64,16 +64,16 @@ impl Workload {
             },
             Self {
                 name: "select, prepared",
-                about: "8 clients read a row by its key with a named statement.",
+                about: "32 clients read a row by its key with a named statement.",
                 load: Load::Pgbench(&["-S", "-M", "prepared"]),
                 ..NAMED
             },
             Self {
                 name: "TPC-B, prepared",
-                about: "8 clients run pgbench's own transaction of seven statements, which have names.",
+                about: "32 clients run pgbench's own transaction of seven statements, which have names.",
                 // A thread for each: pgbench waits for the answer to a Parse, and if the client got no server because others
                 // of the same thread have them all for their transactions, these would wait for it in turn.
-                load: Load::Pgbench(&["-b", "tpcb-like", "-M", "prepared", "-j", "8"]),
+                load: Load::Pgbench(&["-b", "tpcb-like", "-M", "prepared", "-j", "32"]),
                 ..NAMED
             },
             Self {
