@@ -134,13 +134,18 @@ pub fn can_be_carried(name: &str, value: &str) -> bool {
 /// Those that decide what a literal, or a text, is taken for when a statement is prepared, in order: a zone and its
 /// abbreviations and DateStyle for dates and times, IntervalStyle for the signs of an interval, array_nulls for the word NULL
 /// in an array, lc_monetary for the marks in a sum of money, xmloption for what is XML, backslash_quote for what ends a
-/// literal, transform_null_equals for `= NULL`. What the others decide is decided each time that a plan is made or runs.
+/// literal, transform_null_equals for `= NULL`. Three others decide what the plan says that PostgreSQL keeps: it works out at
+/// once how a float or bytea reads as text, and quote_ident() of a literal, as if nothing decided on that. What the rest
+/// decide changes no result, or is decided each time that a plan runs.
 const FOR_LITERALS: &[&str] = &[
     "array_nulls",
     "backslash_quote",
+    "bytea_output",
     "datestyle",
+    "extra_float_digits",
     "intervalstyle",
     "lc_monetary",
+    "quote_all_identifiers",
     "timezone",
     "timezone_abbreviations",
     "transform_null_equals",

@@ -379,3 +379,47 @@ async fn code_that_appears_while_a_server_is_lent_sees_nothing_of_strangers_ther
     let seen = text(&thief.query("select public.peek()").await);
     assert!(!seen.contains("secret"), "{seen}");
 }
+
+#[tokio::test]
+async fn what_a_plan_has_worked_out_under_a_strangers_settings_is_not_ones_own() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    for (set, sql, own) in [
+        ("set extra_float_digits to -10", "select 1.23456789012::float8::text", "1.23456789012"),
+        ("set extra_float_digits to -10", "select '(1.23456789012,2)'::point::text", "(1.23456789012,2)"),
+        ("set bytea_output to 'escape'", "select decode('ff41', 'hex')::text", "\\xff41"),
+        ("set quote_all_identifiers to on", "select quote_ident('abc')", "abc"),
+        ("set intervalstyle to 'iso_8601'", "select '1 day'::interval::text", "1 day"),
+        ("set array_nulls to off", "select array_to_string('{null,a}'::text[], ',', 'N')", "N,a"),
+        ("set xmlbinary to 'hex'", "select xmlelement(name a, decode('ff41', 'hex'))::text", "<a>/0E=</a>"),
+    ] {
+        let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+        client.ask(&[parse("s1", sql), sync()]).await;
+        other.run(set).await;
+        other.ask(&[parse("s1", sql), sync()]).await;
+        other.ask(&run("s1", &[])).await;
+        assert_eq!(rows(&client.ask(&run("s1", &[])).await), [own], "{set}: {sql}");
+        other.leave().await;
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_hides_a_name_behind_an_escape_sees_nothing_of_strangers() {
+    let read = "select string_agg(statement, ',') from U&\"pg\\005fprepared_statements\"";
+    for body in
+        [format!("language sql as $a${read}$a$"), format!("language plpgsql as $a$begin return ({read}); end$a$")]
+    {
+        let room = Greenroom::start().auth("trust").servers(1).await;
+        let mut owner = room.raw("catalog").await;
+        owner.run(&format!("create function public.peek() returns text {body}")).await;
+        owner.leave().await;
+        let mut owner = room.raw("catalog").await;
+        owner.ask(&[parse("s1", "select 'secret'::text"), sync()]).await;
+        owner.leave().await;
+        let mut thief = room.raw("catalog").await;
+        thief.run("begin").await;
+        let replies = thief.query("select public.peek()").await;
+        assert_eq!(tags(&replies), "TDCZ", "{:?}", codes(&replies));
+        assert!(!text(&replies).contains("secret"), "{}", text(&replies));
+    }
+}
