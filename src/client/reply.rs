@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use crate::metrics::DeafReason;
 use crate::net::Stream;
 use crate::pool::AcquireError;
 use crate::pool::error::{Holder, OpenError};
@@ -81,6 +82,18 @@ fn fatal(code: &'static str, message: impl Into<String>) -> Report {
 /// The words of PostgreSQL when an operator ends its connections.
 pub(super) fn shutdown() -> Report {
     fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}
+
+/// The words of PostgreSQL for a connection that an operator ends: whoever listens knows that it has to do so anew.
+pub(super) fn deaf(reason: DeafReason) -> Report {
+    let detail = match reason {
+        DeafReason::Lost => "greenroom's connection that listens for the clients of this database was lost.",
+        DeafReason::Slow => "More notifications waited for this client than greenroom keeps.",
+        DeafReason::Unclear => {
+            "What this session listens to, or in which encoding, could not be told from its statements any more."
+        }
+    };
+    shutdown().detail(detail).hint("Connect again and LISTEN; notifications may have been missed.")
 }
 
 /// The words of PostgreSQL for a password that is not right, or a user that does not exist.

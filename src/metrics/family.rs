@@ -70,6 +70,10 @@ pub const FAMILIES: &[Family] = &[
     row("greenroom_bytes_total", Kind::Counter, &["plugin", "direction"], "Bytes of the protocol received from and sent to clients."),
     row("greenroom_pins_total", Kind::Counter, &["plugin", "reason"], "Sessions that began to keep their server beyond a transaction."),
     row("greenroom_pinned_sessions", Kind::Gauge, &["plugin", "reason"], "Sessions that keep their server beyond a transaction now."),
+    row("greenroom_listening_clients", Kind::Gauge, &["plugin"], "Clients for which greenroom listens to channels now."),
+    row("greenroom_listening_ended_total", Kind::Counter, &["plugin", "reason"], "Clients that were ended because they would have missed a notification."),
+    row("greenroom_notifications_total", Kind::Counter, &["plugin"], "Notifications that greenroom heard for clients and gave them."),
+    row("greenroom_channels", Kind::Gauge, &["server", "database"], "Channels that greenroom listens to now."),
     row("process_cpu_seconds_total", Kind::Counter, &[], "Total user and system CPU time spent in seconds."),
     row("process_max_fds", Kind::Gauge, &[], "Maximum number of open file descriptors."),
     row("process_open_fds", Kind::Gauge, &[], "Number of open file descriptors."),
@@ -142,8 +146,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::{
-        ClientState, ConnectResult, Label, LoginResult, Metrics, PasswordSource, ReloadResult, RenewalResult,
-        ServerState,
+        ClientState, ConnectResult, DeafReason, Label, LoginResult, Metrics, PasswordSource, ReloadResult,
+        RenewalResult, ServerState,
     };
 
     const DOCS: &str = include_str!("../../docs/metrics.md");
@@ -236,6 +240,7 @@ mod tests {
             values::<ClientState>(),
             values::<LoginResult>(),
             values::<ServerState>(),
+            values::<DeafReason>(),
             values::<ConnectResult>(),
             values::<PasswordSource>(),
             values::<RenewalResult>(),

@@ -84,8 +84,22 @@ label! {
         Idle = "idle",
         /// On loan.
         Leased = "leased",
+        /// Listens for the channels of all clients of its database.
+        Listening = "listening",
         /// Being closed; PostgreSQL has not closed its end yet.
         Closing = "closing",
+    }
+}
+
+label! {
+    /// Why a client that listens was ended.
+    DeafReason {
+        /// The connection that listened for it was lost.
+        Lost = "lost",
+        /// More notifications waited for it than are kept.
+        Slow = "slow",
+        /// What it listens to could not be told any more: an UNLISTEN in an unusual place, or another client_encoding.
+        Unclear = "unclear",
     }
 }
 
@@ -213,6 +227,7 @@ mod tests {
         check::<ClientState>();
         check::<LoginResult>();
         check::<ServerState>();
+        check::<DeafReason>();
         check::<ConnectResult>();
         check::<PasswordSource>();
         check::<RenewalResult>();

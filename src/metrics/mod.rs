@@ -22,7 +22,8 @@ use prometheus::{IntCounterVec, IntGauge, Registry, TextEncoder};
 
 pub use guard::{GaugeGuard, InState, StateGauges};
 pub use label::{
-    ClientState, ConnectResult, Label, LoginResult, PasswordSource, ReloadResult, RenewalResult, ServerState,
+    ClientState, ConnectResult, DeafReason, Label, LoginResult, PasswordSource, ReloadResult, RenewalResult,
+    ServerState,
 };
 pub use plugin::PluginMetrics;
 pub use server::{PoolMetrics, ServerMetrics};

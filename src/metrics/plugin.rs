@@ -4,7 +4,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 
 use super::family::Families;
 use super::guard::{GaugeGuard, ResultCounters, StateGauges};
-use super::label::{ClientState, LoginResult};
+use super::label::{ClientState, DeafReason, LoginResult};
 
 /// The numbers of one plugin. Plugins beyond the cap share one of these, so a gauge is raised and lowered by a guard,
 /// never set.
@@ -34,6 +34,11 @@ pub struct PluginMetrics {
     pub bytes_received: IntCounter,
     /// Bytes to clients.
     pub bytes_sent: IntCounter,
+    /// Clients for which channels are listened to.
+    pub listening: IntGauge,
+    /// Notifications that were heard for clients and given to them.
+    pub notifications: IntCounter,
+    deaf: ResultCounters<DeafReason>,
     logins: ResultCounters<LoginResult>,
     limits: IntGaugeVec,
     pins: IntCounterVec,
@@ -44,6 +49,11 @@ impl PluginMetrics {
     /// Counts a login that ended.
     pub fn login(&self, result: LoginResult) {
         self.logins.count(result);
+    }
+
+    /// Counts a client that was ended because it would have missed a notification.
+    pub fn deaf(&self, reason: DeafReason) {
+        self.deaf.count(reason);
     }
 
     /// Shows a limit of the plugin by its name in the configuration. Plugins that share a label have no limits of their own
@@ -76,6 +86,9 @@ pub(super) struct PluginVecs {
     bytes: IntCounterVec,
     pins: IntCounterVec,
     pinned_sessions: IntGaugeVec,
+    listening: IntGaugeVec,
+    notifications: IntCounterVec,
+    deaf: IntCounterVec,
     limits: IntGaugeVec,
 }
 
@@ -95,6 +108,9 @@ impl PluginVecs {
             bytes: families.counters("greenroom_bytes_total"),
             pins: families.counters("greenroom_pins_total"),
             pinned_sessions: families.gauges("greenroom_pinned_sessions"),
+            listening: families.gauges("greenroom_listening_clients"),
+            notifications: families.counters("greenroom_notifications_total"),
+            deaf: families.counters("greenroom_listening_ended_total"),
             limits: families.gauges("greenroom_pool_limit"),
         }
     }
@@ -114,6 +130,9 @@ impl PluginVecs {
             public_references: self.public_references.with_label_values(&[name]),
             bytes_received: self.bytes.with_label_values(&[name, "received"]),
             bytes_sent: self.bytes.with_label_values(&[name, "sent"]),
+            listening: self.listening.with_label_values(&[name]),
+            notifications: self.notifications.with_label_values(&[name]),
+            deaf: ResultCounters::new(|reason| self.deaf.with_label_values(&[name, reason])),
             logins: ResultCounters::new(|result| self.logins.with_label_values(&[name, result])),
             pins: self.pins.clone(),
             pinned_sessions: self.pinned_sessions.clone(),

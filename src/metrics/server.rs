@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus::{Counter, CounterVec, IntCounterVec, IntGaugeVec};
+use prometheus::{Counter, CounterVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::family::Families;
 use super::guard::{ResultCounters, StateGauges};
@@ -49,9 +49,10 @@ impl ServerMetrics {
 
     /// The metrics of the pools of one physical database on this server.
     pub fn pool(&self, database: &str) -> Arc<PoolMetrics> {
-        let gauges = &self.vecs.connections;
+        let (gauges, channels) = (&self.vecs.connections, &self.vecs.channels);
         self.pools.get(&label::name(database), |database| PoolMetrics {
             database: database.into(),
+            channels: channels.with_label_values(&[&*self.address, database]),
             connections: StateGauges::new(|state| gauges.with_label_values(&[&*self.address, database, state])),
         })
     }
@@ -64,12 +65,15 @@ pub struct PoolMetrics {
     pub database: Box<str>,
     /// Server connections, by what they are doing.
     pub connections: StateGauges<ServerState>,
+    /// Channels that are listened to.
+    pub channels: IntGauge,
 }
 
 /// The families that have the label `server`.
 pub(super) struct ServerVecs {
     connects: IntCounterVec,
     connections: IntGaugeVec,
+    channels: IntGaugeVec,
     at_ceiling: CounterVec,
     limits: IntGaugeVec,
 }
@@ -79,6 +83,7 @@ impl ServerVecs {
         Self {
             connects: families.counters("greenroom_server_connects_total"),
             connections: families.gauges("greenroom_server_connections"),
+            channels: families.gauges("greenroom_channels"),
             at_ceiling: families.seconds("greenroom_server_at_ceiling_seconds_total"),
             limits: families.gauges("greenroom_server_limit"),
         }

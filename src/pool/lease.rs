@@ -118,6 +118,20 @@ impl Lease {
         }
     }
 
+    /// A private server becomes nobody's lease, and keeps its place under the ceiling.
+    pub(super) fn stays(mut self) -> Option<Box<Entry>> {
+        match self.held.take() {
+            Some(Held::Private(mut entry)) => {
+                entry.is(ServerState::Listening);
+                Some(entry)
+            }
+            held => {
+                self.held = held;
+                None
+            }
+        }
+    }
+
     /// Ends the server.
     pub fn close(mut self, reason: CloseReason) {
         self.end(reason);

@@ -13,6 +13,7 @@
 //! - `store`: idle servers, in bb8.
 //! - `entry`: a server with its slot, its age and its end.
 //! - `lease`: the loan.
+//! - `listener`: what is heard for clients that LISTEN.
 //! - `place`: a place in the queue.
 //! - `acquire`: waiting for one.
 //! - `opening`: connecting.
@@ -25,6 +26,7 @@ mod dispatch;
 mod entry;
 pub mod error;
 pub mod lease;
+pub mod listener;
 mod loan;
 mod lock;
 mod migration;
@@ -48,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub use acquire::{Acquire, Kind, Lent};
 pub use error::AcquireError;
 pub use lease::Lease;
+pub use listener::{Ear, ListenError, Notification};
 pub use migration::Migration;
 pub use reason::CloseReason;
 use scheduler::Scheduler;
@@ -145,6 +148,7 @@ struct Known {
     schedulers: HashMap<ServerAddress, Arc<Scheduler>>,
     pools: HashMap<(PoolKey, bool), Arc<Pool>>,
     facts: HashMap<(ServerAddress, Arc<str>), Arc<DatabaseFacts>>,
+    listeners: HashMap<listener::Key, Arc<listener::Listener>>,
 }
 
 impl Pools {

@@ -17,6 +17,8 @@ pub enum CloseReason {
     Pinned,
     /// Its client left in the middle of a transaction.
     ClientGone,
+    /// It listened for clients of which none is left.
+    Unheard,
     /// PostgreSQL ended it.
     ServerEnded,
     /// The database got code of its own while it was lent, which may have left anything behind.
@@ -33,7 +35,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Idle,
         Self::Lifetime,
         Self::Evicted,
@@ -41,6 +43,7 @@ impl CloseReason {
         Self::DatabaseChange,
         Self::Pinned,
         Self::ClientGone,
+        Self::Unheard,
         Self::ServerEnded,
         Self::CodeChanged,
         Self::Doubtful,
@@ -59,6 +62,7 @@ impl CloseReason {
             Self::DatabaseChange => "database_change",
             Self::Pinned => "pinned",
             Self::ClientGone => "client_gone",
+            Self::Unheard => "unheard",
             Self::ServerEnded => "server_ended",
             Self::CodeChanged => "code_changed",
             Self::Doubtful => "doubtful",

@@ -46,6 +46,14 @@ impl Acting {
     }
 }
 
+/// Whether the first letters of a text are those of LISTEN.
+#[inline]
+fn may_be_listen(text: &[u8]) -> bool {
+    const LISTEN: &[u8] = b"listen";
+    let text = text.trim_ascii_start();
+    text.get(..LISTEN.len()).is_some_and(|start| start.eq_ignore_ascii_case(LISTEN))
+}
+
 /// Whether the first letters of a text are those of SET, RESET or DISCARD: hardly any is.
 #[inline]
 fn may_be_setting(text: &[u8]) -> bool {
@@ -98,6 +106,11 @@ impl Session {
         if let Some(frame) = self.about_schemas(Frontend::QUERY, b"", text, b"") {
             return Some(self.on_rewritten(&frame, len, None));
         }
+        if may_be_listen(text)
+            && let Some(verdict) = self.act_on_listen(text, Verdict::Listen)
+        {
+            return Some(verdict);
+        }
         self.note_text(text);
         if !self.is_between_statements() {
             return None;
@@ -126,6 +139,12 @@ impl Session {
         if self.acting.databases.is_some() && self.is_between_statements() && is_about_database() {
             return Some(Verdict::OnlySimpleQuery);
         }
+        if name.is_empty()
+            && may_be_listen(text)
+            && let Some(verdict) = self.act_on_listen(text, Verdict::ListenInBatch)
+        {
+            return Some(verdict);
+        }
         self.note_text(text);
         None
     }
@@ -137,6 +156,7 @@ impl Session {
     /// Notes what is told to others and goes to the server as it is.
     #[inline]
     fn note_text(&mut self, text: &[u8]) {
+        self.note_hearing(text);
         // Most statements begin with another letter.
         match text.trim_ascii_start().first().map(u8::to_ascii_lowercase) {
             Some(b'a' | b'c' | b'd') if statement::changes_databases(text) => {

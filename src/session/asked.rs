@@ -133,6 +133,12 @@ impl Queue {
         self.0.front().copied()
     }
 
+    /// Whether what the next ReadyForQuery ends is nothing of the client's.
+    pub fn is_next_ready_ours(&self) -> bool {
+        let next = self.0.iter().find(|asked| asked.ends_with_ready());
+        matches!(next, Some(Asked::Prelude))
+    }
+
     /// Something was asked.
     #[inline]
     pub fn push(&mut self, asked: Asked) {

@@ -39,6 +39,10 @@ pub enum Verdict {
     Database,
     /// A Parse of such a statement: refused, and what follows is ignored up to Sync.
     OnlySimpleQuery,
+    /// A lone LISTEN, which is done elsewhere: [`Session::listens`], or [`Session::let_listen_pass`].
+    Listen,
+    /// The Parse of one: [`ListenBatch::read`](super::ListenBatch::read) says whether it is alone in its batch.
+    ListenInBatch,
     /// ReadyForQuery is the whole answer, and no server is needed for it.
     AnswerReady,
     /// The client says goodbye.

@@ -6,6 +6,7 @@
 //! a client.
 //!
 //! - `acting`: statements that are acted upon.
+//! - `hearing`: LISTEN and UNLISTEN.
 //! - `settings`: lone statements about settings.
 //! - `asked`: the queue of what was asked.
 //! - `named`: frames that name a prepared statement.
@@ -18,6 +19,7 @@
 mod acting;
 pub mod asked;
 mod frames;
+mod hearing;
 mod named;
 pub mod pin;
 pub mod prepared;
@@ -30,6 +32,8 @@ mod way;
 use acting::Acting;
 use asked::{Asked, Queue};
 pub use frames::Verdict;
+use hearing::Hearing;
+pub use hearing::{ListenBatch, Unlistened};
 use pin::Pin;
 pub use pin::PinReason;
 use prepared::Batch;
@@ -62,6 +66,7 @@ pub struct Session {
     /// Where the session's transaction stands, as the last ReadyForQuery said.
     status: TxStatus,
     acting: Acting,
+    hearing: Hearing,
     /// What goes to the server in place of the beginning of the frame at hand.
     splice: Vec<u8>,
     /// The statement that was prepared again for the frame at hand, to see what PostgreSQL tells of it now.
@@ -143,6 +148,7 @@ impl Session {
             copy_in: CopyIn::No,
             status: TxStatus::Idle,
             acting: Acting::default(),
+            hearing: Hearing::default(),
             splice: Vec::new(),
             looked_at: None,
             parameters: Vec::new(),
@@ -246,6 +252,7 @@ impl Session {
     pub fn lease_ended(&mut self) {
         self.status = TxStatus::Idle;
         self.acting.failed();
+        self.hearing.lease_ended();
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;

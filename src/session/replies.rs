@@ -47,6 +47,7 @@ impl Session {
             Backend::READY_FOR_QUERY => return self.ready(body.first().copied()),
             Backend::COMMAND_COMPLETE | Backend::EMPTY_QUERY | Backend::PORTAL_SUSPENDED => {
                 if tag == Backend::COMMAND_COMPLETE {
+                    self.hears_answer(tag, body);
                     self.command_complete(body, server);
                 }
                 if let Some(Asked::Execute { deallocates }) = self.queue.front() {
@@ -74,7 +75,10 @@ impl Session {
                 self.copy_in = if self.queue.copy_in_began() { CopyIn::Ending } else { CopyIn::Taking };
             }
             Backend::COPY_BOTH => self.doubtful = true,
-            Backend::ERROR => return self.error(body, server),
+            Backend::ERROR => {
+                self.hears_answer(tag, body);
+                return self.error(body, server);
+            }
             _ => {}
         }
         Reply::Forward

@@ -353,7 +353,7 @@ fn what_a_server_cannot_tell_is_never_asked_of_it_once_it_may_be_there() {
         assert!(session_after(&[&make, &[told], &gone]).is_to_be_asked(), "{text}");
     }
     for untold in [
-        query("listen channel"),
+        query("listen channel; select 1"),
         query("select nextval('a')"),
         query("set my.own to 1"),
         query("set seed to 0.5"),
@@ -391,7 +391,7 @@ fn what_is_asked_while_the_server_tells_counts() {
     asks(&mut session, &query("select pg_advisory_lock(1)"));
     assert!(!session.keeps_only(Effects::NONE));
     assert_eq!(session.pin(), Some(PinReason::Statement(Effect::AdvisoryLock)));
-    asks(&mut session, &query("listen a"));
+    asks(&mut session, &query("listen a; select 1"));
     assert!(!session.keeps_only(Effects::NONE), "this cannot be told");
 }
 
@@ -416,7 +416,7 @@ fn only_a_reset_and_what_stays_need_a_server_of_the_sessions_own() {
         ("set time zone local", true),
         ("select set_config('work_mem', $1, false)", true),
         ("discard all", true),
-        ("listen a", true),
+        ("listen a; select 1", true),
         ("set my.own to 1", true),
     ] {
         assert_eq!(session_after(&[&[parse("", text)]]).needs_own_server(), own, "{text}");
@@ -495,7 +495,7 @@ fn a_session_that_began_with_settings_of_its_own_goes_back_on_a_server_of_its_ow
 
 #[test]
 fn discard_all_ends_a_pin_and_nothing_else_does_that_is_lone() {
-    for pin in ["listen a", "select nextval('a')", "set my.own to 1", "create temp table a (x int)"] {
+    for pin in ["listen a; select 1", "select nextval('a')", "set my.own to 1", "create temp table a (x int)"] {
         let mut session = session_after(&[&[query(pin)]]);
         session.transaction_ended();
         assert_eq!(change(&mut session, "reset all"), None);

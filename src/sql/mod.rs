@@ -14,6 +14,7 @@
 //! - `tokens`: a whole text, token by token, where nothing may be doubtful.
 //! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
+//! - `listening`: what LISTEN and UNLISTEN name.
 //! - `carried`: which settings a text sets by their names, and which can go from server to server.
 //! - `timeless`: whether a statement says the same whenever it is prepared.
 //! - `quote`: writes names and literals.
@@ -23,6 +24,7 @@ pub mod effects;
 mod leaving;
 mod letters;
 mod lexer;
+pub mod listening;
 mod open;
 pub mod quote;
 pub mod scanner;

@@ -18,7 +18,7 @@ pub(super) enum Token<'t> {
     Opaque,
     /// A number without a sign.
     Number,
-    /// `,`, `=`, `;`, `.`, `+` or `-`.
+    /// `,`, `=`, `;`, `.`, `*`, `+` or `-`.
     Mark(char),
     /// Anything else.
     Unclear,
@@ -139,7 +139,7 @@ fn read(text: &str) -> (Token<'_>, usize) {
         [b'e' | b'E', b'\'', rest @ ..] => escaped(rest).map(|len| (Token::Opaque, 2 + len)),
         [b'$', ..] => dollar_quoted(text).map(|len| (Token::Opaque, len)),
         [b'0'..=b'9', ..] | [b'.', b'0'..=b'9', ..] => number(text).map(|len| (Token::Number, len)),
-        [mark @ (b',' | b'=' | b';' | b'.' | b'+' | b'-'), ..] => Some((Token::Mark(*mark as char), 1)),
+        [mark @ (b',' | b'=' | b';' | b'.' | b'*' | b'+' | b'-'), ..] => Some((Token::Mark(*mark as char), 1)),
         [first, ..] if is_word_start(*first) => word(text).map(|word| (Token::Word(word), word.len())),
         _ => None,
     };

@@ -16,6 +16,7 @@ mod extended;
 mod held;
 mod implicit;
 mod large_objects;
+mod listen;
 mod modes;
 mod neighbour;
 mod notices;

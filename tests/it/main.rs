@@ -20,6 +20,7 @@ mod harness;
 mod harness_checks;
 mod layers;
 mod leaks;
+mod listening;
 mod logins;
 mod lone_settings;
 mod memory;

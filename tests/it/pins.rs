@@ -28,7 +28,7 @@ const STATES: [&str; 23] = [
     "prepare item as select 'left behind'",
     "declare item cursor with hold for select 'left behind'",
     "begin; declare item cursor with hold for select 'left behind'; fetch item; commit",
-    "listen left_behind",
+    "begin; listen left_behind; commit",
     "select nextval('ticket')",
 ];
 
@@ -117,9 +117,12 @@ async fn a_temporary_table_that_its_transaction_drops_pins_no_longer_than_that()
 async fn a_session_that_left_something_else_keeps_its_server_when_its_temporary_table_is_gone() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let free = room.client("catalog").await;
-    for state in
-        ["listen left_behind", "select pg_advisory_lock(77)", "prepare item as select 1", "set our.own to '77kB'"]
-    {
+    for state in [
+        "begin; listen left_behind; commit",
+        "select pg_advisory_lock(77)",
+        "prepare item as select 1",
+        "set our.own to '77kB'",
+    ] {
         let client = room.client("catalog").await;
         // One by one: the transaction begins on a server that it shares.
         for sql in ["begin", "create temp table a (x int)", "commit", state] {
@@ -215,7 +218,7 @@ async fn what_ends_with_its_transaction_pins_nothing() {
 async fn a_pinned_session_that_rested_for_long_is_in_no_transaction_when_half_a_frame_comes() {
     let room = Greenroom::start().set("greenroom.timeouts.idleInTransactionMillis", 200).await;
     let mut client = room.raw("catalog").await;
-    client.run("listen left_behind").await;
+    client.run("begin; listen left_behind; commit").await;
     let question = query("select 1").bytes();
     for part in question.chunks(question.len() / 2 + 1) {
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -165,7 +165,7 @@ const ENDS: [(&[&str], &[&str]); 7] = [
     (&["declare c cursor with hold for select 1"], &["close c"]),
     (&["prepare p as select 1"], &["deallocate p"]),
     (&["create temp table t (x int)", "select pg_advisory_lock(7)"], &["drop table t", "select pg_advisory_unlock(7)"]),
-    (&["listen left_behind", "select setseed(0.5)", "set our.own to 1"], &["discard all"]),
+    (&["begin; listen left_behind; commit", "select setseed(0.5)", "set our.own to 1"], &["discard all"]),
 ];
 
 #[tokio::test]
@@ -407,7 +407,7 @@ async fn nobody_can_tell_that_another_had_temporary_tables() {
 #[tokio::test]
 async fn a_reset_of_a_session_that_is_kept_goes_back_to_what_its_startup_message_said() {
     let room = Greenroom::start().auth("trust").servers(2).await;
-    for keep in ["listen gossip", "create temp table own ()"] {
+    for keep in ["begin; listen gossip; commit", "create temp table own ()"] {
         for reset in ["reset all", "reset timezone", "set work_mem to default; reset timezone", "discard all"] {
             let startup = room.startup("catalog").with("TimeZone", "Asia/Tokyo");
             let mut client = RawClient::log_in(room.address(), &startup).await;

@@ -45,6 +45,14 @@ impl Relay<'_> {
                 break;
             }
             let frame_body = unread.get(HEADER_BYTES..len).unwrap_or_default();
+            let mut is_heard_elsewhere = false;
+            if let Some(hearing) = &mut self.hearing {
+                let ends_transaction = tag == Backend::READY_FOR_QUERY && frame_body == b"I";
+                if ends_transaction && !self.session.is_next_ready_ours() && hearing.holds_ready_back() {
+                    return Flow::Continue(());
+                }
+                is_heard_elsewhere = tag == Backend::NOTIFICATION && hearing.tells_of(frame_body);
+            }
             let reply = match &mut self.lending {
                 Lending::Leased(lease) => self.session.on_server(tag, frame_body, &mut lease.server().prepared),
                 // What it says unasked, behind the end of the lease.
@@ -56,8 +64,16 @@ impl Relay<'_> {
                 if self.dress.home_path().is_some() {
                     self.shared.traps.look_at_error(&self.member.plugin, self.extensions.as_deref(), error);
                 }
+            } else if is_heard_elsewhere {
+                down.discard(len);
+                self.down_left = header.total - len;
+                self.down_forwards = false;
+                continue;
             } else if tag == Backend::PARAMETER_STATUS {
                 let report = &unread[HEADER_BYTES..len];
+                if let Some(hearing) = &mut self.hearing {
+                    hearing.note_encoding(report);
+                }
                 note_how_texts_are_read(&mut self.session, report);
                 let is_shared = matches!(&self.lending, Lending::Leased(lease) if !lease.is_private());
                 let heard = match reply {

@@ -1,4 +1,5 @@
-//! What a client asked for and greenroom does itself: CREATE DATABASE and DROP DATABASE, where databases are schemas.
+//! What a client asked for and greenroom does itself: CREATE DATABASE and DROP DATABASE, where databases are schemas, and
+//! LISTEN.
 //!
 //! While an errand runs nothing more that the client sends is looked at, so that answers keep their order; that it has left is
 //! noticed, and ends the errand.
@@ -21,6 +22,15 @@ use crate::sql::statement::Statement;
 pub(super) struct Errand<'a> {
     pub(super) done: Pin<Box<dyn Future<Output = Result<(), Reply>> + Send + 'a>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(super) task: Task,
+}
+
+/// What it is.
+pub(super) enum Task {
+    /// CREATE DATABASE.
+    Create,
+    /// A LISTEN to this channel, with what is answered ahead of it.
+    Listen { channel: String, answers: Vec<u8> },
 }
 
 impl Relay<'_> {
@@ -57,12 +67,13 @@ impl Relay<'_> {
         self.errand = Some(Errand {
             done: Box::pin(async move { provisioning::create(&route, shared).await }),
             cancelled: Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await }),
+            task: Task::Create,
         });
     }
 
     /// The client is told, and what it has sent meanwhile is read.
     pub(super) fn on_errand_done(&mut self, done: Result<(), Reply>) -> Flow {
-        self.errand = None;
+        let task = self.errand.take().map(|errand| errand.task);
         match &mut self.lending {
             Lending::Leased(lease) => {
                 self.key.place.leases(Arc::clone(&lease.server().cancel));
@@ -73,7 +84,10 @@ impl Relay<'_> {
                 self.state.set(ClientState::Idle);
             }
         }
-        self.errand_is_done(done)?;
+        match task {
+            Some(Task::Listen { channel, answers }) => self.on_listens(&channel, &answers, done)?,
+            _ => self.errand_is_done(done)?,
+        }
         self.on_client_bytes(0)
     }
 

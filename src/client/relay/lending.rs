@@ -1,6 +1,7 @@
 //! The lease of one client: asking for it, dressing it, keeping it, giving it back.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
@@ -10,7 +11,7 @@ use super::{Ending, Flow, HeldBack, Relay};
 use crate::cancel::CancelPlace;
 use crate::client::reply;
 use crate::metrics::ClientState;
-use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member};
+use crate::pool::{AcquireError, CloseReason, Ear, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError, Remains, Role, Sequences};
@@ -74,6 +75,7 @@ impl Relay<'_> {
         self.facts = self.member.pool.facts.snapshot();
         if !self.needs_own_server()
             && code == Code::Harmless
+            && self.hearing.is_none()
             && let Some(lease) = self.member.try_acquire()
         {
             self.lend(lease);
@@ -83,7 +85,13 @@ impl Relay<'_> {
         self.key.place.waits();
         let lent: Pin<Box<dyn Future<Output = Lent> + Send>> = match self.needs_own_server() {
             true => Box::pin(private(self.member.clone(), self.dress.clone())),
-            false => Box::pin(shared(self.member.clone(), self.dress.clone())),
+            false => {
+                let shared = shared(self.member.clone(), self.dress.clone());
+                match &self.hearing {
+                    Some(hearing) => Box::pin(heard(shared, hearing.ear())),
+                    None => Box::pin(shared),
+                }
+            }
         };
         self.wait(lent, false);
         Flow::Continue(())
@@ -107,7 +115,7 @@ impl Relay<'_> {
 
     /// Waits for a server: for the session's `own`, which is being asked, or for one to begin with.
     pub(super) fn wait(&mut self, lent: Pin<Box<dyn Future<Output = Lent> + Send>>, own: bool) {
-        let place = std::sync::Arc::clone(&self.key.place);
+        let place = Arc::clone(&self.key.place);
         let cancelled = Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await });
         self.lending = Lending::Waiting(Box::new(Waiting { own, lent, cancelled }));
     }
@@ -125,6 +133,8 @@ impl Relay<'_> {
     fn on_brought(&mut self, lent: Lent) -> Flow {
         match lent {
             Ok(Brought::Fresh(lease)) => {
+                // Whoever had it before may have sent it from there: it is not the client's own.
+                self.tell()?;
                 self.facts = self.member.pool.facts.snapshot();
                 self.times.lent = Some(Instant::now());
                 self.lend(lease);
@@ -195,12 +205,13 @@ impl Relay<'_> {
                 prelude.rotate_left(behind);
             }
         }
+        self.show_channels(&mut lease);
         self.keep(lease);
     }
 
     /// Holds a server that needs no dressing.
     pub(super) fn keep(&mut self, mut lease: Lease) {
-        self.key.place.leases(std::sync::Arc::clone(&lease.server().cancel));
+        self.key.place.leases(Arc::clone(&lease.server().cancel));
         self.lending = Lending::Leased(lease);
         self.server_said_farewell = false;
         self.server_is_deaf = false;
@@ -356,7 +367,7 @@ async fn shared(member: Member, dress: Dress) -> Lent {
     let code = match member.pool.facts.code() {
         // Asked on a server that nobody else has now; the answer is kept for everybody.
         Code::Unknown => {
-            let pool = std::sync::Arc::clone(lease.pool());
+            let pool = Arc::clone(lease.pool());
             timeout(member.create_timeout(), pool.facts.ask(lease.server())).await??
         }
         known => known,
@@ -366,6 +377,13 @@ async fn shared(member: Member, dress: Dress) -> Lent {
         return private(member, dress).await;
     }
     Ok(Brought::Fresh(lease))
+}
+
+/// A server for a client that listens: what others have sent from there has been heard before the client sends anything.
+async fn heard(lent: impl Future<Output = Lent>, hearing: Arc<Ear>) -> Lent {
+    let lent = lent.await?;
+    hearing.sync().await;
+    Ok(lent)
 }
 
 /// A server of the session's own.

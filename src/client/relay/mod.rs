@@ -8,6 +8,7 @@
 //! - `upstream`: frames of the client.
 //! - `downstream`: frames of the server.
 //! - `errand`: what greenroom does itself for a client.
+//! - `hearing`: what a client hears that listens.
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
 //! - `remains`: what a session has left on its server.
@@ -16,6 +17,7 @@
 
 mod downstream;
 mod errand;
+mod hearing;
 mod lending;
 mod limits;
 mod notice;
@@ -45,6 +47,7 @@ use crate::protocol::tag::TxStatus;
 use crate::server::{Dress, FactsSnapshot};
 use crate::session::{PinReason, Session};
 use errand::Errand;
+use hearing::Hearing;
 use lending::Lending;
 use limits::Timer;
 use poll::Event;
@@ -80,6 +83,8 @@ pub(super) struct Relay<'a> {
     lending: Lending,
     /// What is being done for the client meanwhile.
     errand: Option<Errand<'a>>,
+    /// What the client hears, if it listens to anything.
+    hearing: Option<Box<Hearing>>,
     /// Where the session's transaction stands, as the client was last told.
     status: TxStatus,
 
@@ -186,6 +191,7 @@ impl<'a> Relay<'a> {
             migration: None,
             lending: Lending::Free,
             errand: None,
+            hearing: None,
             status: TxStatus::Idle,
             up,
             ahead: Vec::new(),
@@ -249,6 +255,8 @@ impl<'a> Relay<'a> {
             Event::ServerBytes(bytes) => self.on_server_bytes(bytes),
             Event::ServerGone => self.on_server_gone(),
             Event::Lent(result) => self.on_lent(*result),
+            Event::Heard => self.on_heard(),
+            Event::Told => self.on_told_all(),
             Event::ErrandDone(result) => self.on_errand_done(result),
             Event::Cancelled if self.errand.is_some() => {
                 self.on_errand_done(Err(reply::Reply::Ours(reply::cancelled())))

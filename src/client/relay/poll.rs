@@ -28,6 +28,10 @@ pub(super) enum Event {
     ServerGone,
     /// The wait for a server is over.
     Lent(Box<Lent>),
+    /// There is something to be told of what it listens to.
+    Heard,
+    /// It has taken that, and ReadyForQuery is next.
+    Told,
     /// What was done for the client is done.
     ErrandDone(Result<(), Reply>),
     /// The client cancelled its wait.
@@ -50,6 +54,11 @@ impl Relay<'_> {
             return Poll::Ready(Event::ClientGone);
         }
         self.poll_write_server(cx);
+        if self.hearing.is_some()
+            && let Poll::Ready(event) = self.poll_hearing(cx)
+        {
+            return Poll::Ready(event);
+        }
         if let Poll::Ready(event) = self.poll_read_server(cx) {
             return Poll::Ready(event);
         }
@@ -165,7 +174,7 @@ impl Relay<'_> {
 
     fn poll_read_server(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         // A client that does not read stops its server from being read: the server waits, as it would for it directly.
-        if self.owes_client() {
+        if self.owes_client() || self.is_ready_held_back() {
             return Poll::Pending;
         }
         let Lending::Leased(lease) = &mut self.lending else { return Poll::Pending };

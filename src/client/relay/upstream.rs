@@ -1,5 +1,6 @@
 //! Frames of the client: what goes to the server, what is answered here, what is ignored.
 
+use super::hearing::Listens;
 use super::lending::Lending;
 use super::{Ending, Flow, HeldBack, Relay};
 use crate::client::reply;
@@ -87,6 +88,11 @@ impl Relay<'_> {
                 false => self.session.on_client_start(unread, server),
             };
             match verdict {
+                Verdict::Listen | Verdict::ListenInBatch => match self.obey_listen(verdict, len) {
+                    Listens::Now => {}
+                    Listens::NotYet => break,
+                    Listens::Passes => self.session.let_listen_pass(),
+                },
                 Verdict::AwaitServer => self.held_back = HeldBack::ForServer,
                 Verdict::TakeOver => {
                     self.held_back = HeldBack::ForServer;
@@ -172,7 +178,11 @@ impl Relay<'_> {
             }
             Verdict::Ignore => up.discard(len),
             // It stays where it is.
-            Verdict::AwaitServer | Verdict::AwaitAnswers | Verdict::TakeOver => {}
+            Verdict::AwaitServer
+            | Verdict::AwaitAnswers
+            | Verdict::TakeOver
+            | Verdict::Listen
+            | Verdict::ListenInBatch => {}
             Verdict::EndsCopy => {
                 return Flow::Break(Ending::Told(reply::protocol_violation(
                     "a message that is not of COPY".to_owned(),

@@ -58,6 +58,19 @@ impl<I: Idle, T> Core<I, T> {
         }
     }
 
+    /// A connection that listens is wanted. Whether there may be one: they take no more than half of all places, for without
+    /// the other half there would be nobody to hear from.
+    pub(in crate::pool) fn listener_begins(&mut self) -> bool {
+        let may_begin = !self.closed && (self.listeners + 1) * 2 <= self.limits.ceiling;
+        self.listeners += u32::from(may_begin);
+        may_begin
+    }
+
+    /// It is wanted no more.
+    pub(in crate::pool) fn listener_ended(&mut self) {
+        self.listeners -= 1;
+    }
+
     /// How many connections there are above the ceiling, which has been lowered, that are not closing yet.
     #[inline]
     pub(super) fn above_ceiling(&self) -> u32 {

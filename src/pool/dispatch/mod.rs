@@ -58,6 +58,8 @@ pub(super) struct Core<I, T> {
     /// Of these, the ones being opened, and being closed.
     pub(super) opening: u32,
     pub(super) closing: u32,
+    /// Of those that are not lent out, the ones that listen for channels.
+    listeners: u32,
     /// Lent out, over all plugins.
     pub(super) leases: u32,
     pools: Vec<PoolState<I>>,
@@ -100,6 +102,7 @@ impl<I: Idle, T> Core<I, T> {
             used: 0,
             opening: 0,
             closing: 0,
+            listeners: 0,
             leases: 0,
             pools: Vec::new(),
             plugins: Vec::new(),

@@ -29,10 +29,7 @@ async function store(side) {
   });
 }
 
-/** Until greenroom listens for its clients, who listens keeps a server. */
-const PINS = { events: ['listen'] };
-
-here.sameOnBothSides('an event that one replica publishes wakes the listener of another', { pins: PINS }, async side => {
+here.sameOnBothSides('an event that one replica publishes wakes the listener of another', {}, async side => {
   const [publisher, subscriber] = [await store(side), await store(side)];
   await subscriber.upsertSubscription('search.index', ['entity.changed', 'user.left'], credentials);
   const seen = [];
@@ -47,7 +44,7 @@ here.sameOnBothSides('an event that one replica publishes wakes the listener of 
   return seen;
 });
 
-here.sameOnBothSides('who listens is not woken by what does not concern it', { pins: PINS }, async side => {
+here.sameOnBothSides('who listens is not woken by what does not concern it', {}, async side => {
   const [publisher, subscriber] = [await store(side), await store(side)];
   await subscriber.upsertSubscription('mine', ['mine'], credentials);
   await subscriber.upsertSubscription('yours', ['yours'], credentials);

@@ -185,7 +185,7 @@ here.sameOnBothSides('rows are streamed, to the end and not', {}, async plugin =
   return [names, error.code, inBlock, (await knex('tasks').count({ n: '*' }).first()).n];
 });
 
-here.sameOnBothSides('a connection outside the pool listens for events', { mayPin: true }, async plugin => {
+here.sameOnBothSides('a connection outside the pool listens for events', {}, async plugin => {
   const knex = plugin.knex();
   const connection = await knex.client.acquireRawConnection();
   plugin.onClose(() => knex.client.destroyRawConnection(connection));

@@ -1,0 +1,365 @@
+//! What becomes of LISTEN, which is not the server's that happens to serve the session: a lone one is done elsewhere, and
+//! for a session that has done so, what UNLISTEN and DISCARD ALL have really undone is watched.
+
+use super::frames::Verdict;
+use super::{CopyIn, Session};
+use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::tag::TxStatus;
+use crate::protocol::{Backend, Frontend, Header, message};
+use crate::sql::listening::{self, Unlisten};
+use crate::sql::{Effect, Effects};
+
+/// The longest batch around a LISTEN that is looked at, in bytes.
+const LONGEST_BATCH: usize = 8 << 10;
+
+/// What shows which channels a server's own session listens to.
+const LISTENING_CHANNELS: &[u8] = b"pg_listening_channels";
+
+/// What a session hears by itself, and how that changes.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// It listens to channels, and no server of its own is needed for that.
+    is_on: bool,
+    /// The next LISTEN is the server's.
+    passes: bool,
+    /// A text asks what the session listens to.
+    asks: bool,
+    /// What the texts of the transaction at hand want to hear no more.
+    noted: Vec<Unlisten>,
+    /// How many of these were done.
+    done: usize,
+    /// An error, or a ROLLBACK, has come behind one of them.
+    undone: bool,
+    /// What is certain.
+    made: Unlistened,
+}
+
+/// What a session listens to no more.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Unlistened {
+    /// Nothing has changed.
+    #[default]
+    Nothing,
+    /// These channels.
+    Channels(Vec<String>),
+    /// All of them.
+    All,
+    /// It cannot be told.
+    Unclear,
+}
+
+impl Unlistened {
+    fn and(self, more: &[Unlisten]) -> Self {
+        more.iter().fold(self, |made, about| match (made, about) {
+            (Self::Unclear, _) | (_, Unlisten::Unclear) => Self::Unclear,
+            (Self::All, _) | (_, Unlisten::All) => Self::All,
+            (Self::Nothing, Unlisten::Channel(name)) => Self::Channels(vec![name.clone()]),
+            (Self::Channels(mut names), Unlisten::Channel(name)) => {
+                names.push(name.clone());
+                Self::Channels(names)
+            }
+        })
+    }
+}
+
+impl Hearing {
+    /// A text that is executed, or prepared.
+    pub(super) fn text(&mut self, text: &[u8]) {
+        for about in Unlisten::read(text) {
+            // A frame that has waited is shown again.
+            if self.noted.last() != Some(&about) {
+                self.noted.push(about);
+            }
+        }
+        let asks = |at: &[u8]| at.eq_ignore_ascii_case(LISTENING_CHANNELS);
+        self.asks |= text.windows(LISTENING_CHANNELS.len()).any(asks);
+    }
+
+    /// A statement ended well.
+    pub(super) fn command_complete(&mut self, tag: &[u8]) {
+        match tag {
+            b"UNLISTEN\0" => self.done += 1,
+            b"ROLLBACK\0" => self.undone |= self.done > 0,
+            b"COMMIT\0" if self.done > 0 => {
+                self.settle(!self.undone);
+            }
+            b"DISCARD ALL\0" => self.made = Unlistened::All,
+            _ => {}
+        }
+    }
+
+    /// A statement failed.
+    pub(super) fn failed(&mut self) {
+        self.undone |= self.done > 0;
+    }
+
+    /// What was done is there to stay, if it is certain what that was.
+    fn settle(&mut self, certain: bool) {
+        let certain = certain && !self.noted.is_empty() && self.done >= self.noted.len();
+        let made = std::mem::take(&mut self.made);
+        self.made = if certain { made.and(&self.noted) } else { Unlistened::Unclear };
+        self.transaction_ended();
+    }
+
+    fn transaction_ended(&mut self) {
+        self.noted.clear();
+        self.done = 0;
+        self.undone = false;
+    }
+
+    /// The transaction is over, and so is what was undone in it.
+    fn take(&mut self) -> Unlistened {
+        if self.done > 0 && !self.undone {
+            self.settle(true);
+        }
+        self.transaction_ended();
+        std::mem::take(&mut self.made)
+    }
+
+    /// Nothing of what was asked was done, or will be.
+    pub(super) fn lease_ended(&mut self) {
+        self.asks = false;
+        self.made = Unlistened::Nothing;
+        self.transaction_ended();
+    }
+}
+
+/// A LISTEN with all that stands around it in the extended protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ListenBatch {
+    /// It is not all there yet.
+    Part,
+    /// There is more to it than a LISTEN, or less.
+    Other,
+    /// So many bytes, up to its Sync; what is answered ahead of the LISTEN's own answer.
+    Whole(usize, Vec<u8>),
+}
+
+impl ListenBatch {
+    /// Reads what begins with the Parse of a LISTEN: the Bind, the Execute and the Sync of it, perhaps with a Describe.
+    pub fn read(bytes: &[u8]) -> Self {
+        const PARSED: u8 = 1;
+        const BOUND: u8 = 2;
+        const EXECUTED: u8 = 3;
+        let (mut at, mut stage, mut answers) = (0, 0, Vec::new());
+        loop {
+            let rest = &bytes[at..];
+            let Ok(header) = Header::read(rest, LONGEST_BATCH as u32) else { return Self::Other };
+            let Some(header) = header else { return Self::Part };
+            if rest.len() < header.total {
+                return Self::Part;
+            }
+            let body = &rest[HEADER_BYTES..header.total];
+            at += header.total;
+            let mut answer = |tag: Backend, body: &[u8]| {
+                message::frame(&mut answers, tag.0, |out| out.extend_from_slice(body));
+            };
+            match (Frontend(header.tag), stage) {
+                // Without a name, and without types of parameters.
+                (Frontend::PARSE, 0) if body.first() == Some(&0) && body.ends_with(&[0, 0, 0]) => {
+                    answer(Backend::PARSE_COMPLETE, b"");
+                    stage = PARSED;
+                }
+                (Frontend::DESCRIBE, PARSED) if body == b"S\0" => {
+                    answer(Backend::PARAMETER_DESCRIPTION, &[0, 0]);
+                    answer(Backend::NO_DATA, b"");
+                }
+                (Frontend::BIND, PARSED) if binds_nothing(body) => {
+                    answer(Backend::BIND_COMPLETE, b"");
+                    stage = BOUND;
+                }
+                (Frontend::DESCRIBE, BOUND) if body == b"P\0" => answer(Backend::NO_DATA, b""),
+                (Frontend::EXECUTE, BOUND) if body.first() == Some(&0) => stage = EXECUTED,
+                (Frontend::SYNC, EXECUTED) => return Self::Whole(at, answers),
+                _ => return Self::Other,
+            }
+        }
+    }
+}
+
+/// Whether a Bind is of the unnamed statement to the unnamed portal, and has no parameters.
+fn binds_nothing(body: &[u8]) -> bool {
+    let Some(rest) = body.strip_prefix(&[0, 0]) else { return false };
+    let Some((formats, rest)) = rest.split_first_chunk::<2>() else { return false };
+    let formats = usize::from(u16::from_be_bytes(*formats));
+    // How a result would look, which there is not, may be told.
+    rest.get(formats * 2..).is_some_and(|rest| rest.starts_with(&[0, 0]) && rest.len() >= 4) && formats <= 1
+}
+
+impl Session {
+    /// The session listens to channels by itself from now on, or does not any more.
+    pub fn hears(&mut self, is_on: bool) {
+        if self.hearing.is_on != is_on {
+            self.hearing = Hearing { is_on, ..Hearing::default() };
+        }
+    }
+
+    /// The LISTEN that the last verdict was about goes to the server: it is shown again.
+    pub fn let_listen_pass(&mut self) {
+        self.hearing.passes = true;
+    }
+
+    /// The LISTEN that the last verdict was about is done elsewhere. `parse` is the Parse of a batch.
+    pub fn listens(&mut self, parse: Option<&[u8]>) {
+        self.queries += 1;
+        self.unnamed.drop_live();
+        self.unnamed_effects = Effects::NONE;
+        if let Some(frame) = parse {
+            // It may be bound again, to a server that does not have it.
+            self.unnamed.parse(frame);
+            self.unnamed.confirm();
+            self.unnamed_left_server();
+            self.unnamed_effects = [Effect::Listen].into_iter().collect();
+        }
+    }
+
+    /// What the session listens to no more, when it is between two transactions.
+    pub fn take_unlistened(&mut self) -> Unlistened {
+        self.hearing.take()
+    }
+
+    /// Whether what has been asked is to show which channels the session listens to.
+    pub fn take_channels_asked(&mut self) -> bool {
+        std::mem::take(&mut self.hearing.asks)
+    }
+
+    /// Whether the next ReadyForQuery is for nobody.
+    pub fn is_next_ready_ours(&self) -> bool {
+        self.queue.is_next_ready_ours()
+    }
+
+    /// Decides on a text that begins like a LISTEN.
+    pub(super) fn act_on_listen(&mut self, text: &[u8], verdict: Verdict) -> Option<Verdict> {
+        let passes = std::mem::take(&mut self.hearing.passes);
+        // A server that the session keeps listens for it as well.
+        if passes || !(self.hearing.is_on || self.pin().is_none()) {
+            return None;
+        }
+        listening::channel(text)?;
+        if self.is_settled() {
+            return (self.status == TxStatus::Idle).then_some(verdict);
+        }
+        // Whether it is in a transaction is to be told by answers that are on their way.
+        let is_in_batch = self.batch_is_open || self.copy_in != CopyIn::No;
+        (!is_in_batch).then_some(Verdict::AwaitAnswers)
+    }
+
+    /// Notes what a text changes of what the session hears.
+    #[inline]
+    pub(super) fn note_hearing(&mut self, text: &[u8]) {
+        if self.hearing.is_on {
+            self.hearing.text(text);
+        }
+    }
+
+    /// A statement ended well, or failed.
+    #[inline]
+    pub(super) fn hears_answer(&mut self, tag: Backend, body: &[u8]) {
+        if self.hearing.is_on {
+            match tag {
+                Backend::ERROR => self.hearing.failed(),
+                _ => self.hearing.command_complete(body),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNLISTEN: &[u8] = b"UNLISTEN\0";
+    const COMMIT: &[u8] = b"COMMIT\0";
+    const ROLLBACK: &[u8] = b"ROLLBACK\0";
+
+    /// What is certain after these texts, whose statements end like this; an empty tag is an error.
+    fn after(texts: &[&str], tags: &[&[u8]]) -> Unlistened {
+        let mut hearing = Hearing { is_on: true, ..Hearing::default() };
+        texts.iter().for_each(|text| hearing.text(text.as_bytes()));
+        for tag in tags {
+            if tag.is_empty() { hearing.failed() } else { hearing.command_complete(tag) }
+        }
+        let unlistened = hearing.take();
+        assert_eq!(hearing.take(), Unlistened::Nothing, "it is told once");
+        unlistened
+    }
+
+    fn channels(names: &[&str]) -> Unlistened {
+        Unlistened::Channels(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn an_unlisten_counts_when_its_transaction_has_committed() {
+        assert_eq!(after(&["unlisten a"], &[UNLISTEN]), channels(&["a"]));
+        assert_eq!(after(&["begin", "unlisten a", "unlisten B", "commit"], &[UNLISTEN, UNLISTEN, COMMIT]), {
+            channels(&["a", "b"])
+        });
+        assert_eq!(after(&["unlisten a", "unlisten *"], &[UNLISTEN, UNLISTEN]), Unlistened::All);
+        assert_eq!(after(&["begin; unlisten *; commit"], &[UNLISTEN, COMMIT]), Unlistened::All);
+        assert_eq!(after(&["discard all"], &[b"DISCARD ALL\0"]), Unlistened::All);
+    }
+
+    #[test]
+    fn one_that_was_undone_or_never_done_does_not_count() {
+        assert_eq!(after(&["unlisten a"], &[b""]), Unlistened::Nothing);
+        assert_eq!(after(&["unlisten a", "rollback"], &[UNLISTEN, ROLLBACK]), Unlistened::Nothing);
+        assert_eq!(after(&["unlisten *; select 1/0"], &[UNLISTEN, b""]), Unlistened::Nothing);
+        assert_eq!(after(&["select 'unlisten a'"], &[b"SELECT 1\0"]), Unlistened::Nothing);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_guessed() {
+        for (texts, tags) in [
+            // Something that was prepared before.
+            (&["execute a"][..], &[UNLISTEN][..]),
+            (&["unlisten a; select 1"], &[UNLISTEN]),
+            (&["unlisten a", "unlisten b"], &[UNLISTEN]),
+            (&["unlisten a", "rollback to s", "commit"], &[UNLISTEN, ROLLBACK, COMMIT]),
+            (&["begin; unlisten *; commit", "unlisten b"], &[UNLISTEN, COMMIT]),
+        ] {
+            assert_eq!(after(texts, tags), Unlistened::Unclear, "{texts:?}");
+        }
+    }
+
+    /// The frames of a batch, each with its tag and its body.
+    fn batch(frames: &[(Frontend, &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (tag, body) in frames {
+            message::frame(&mut bytes, tag.0, |out| out.extend_from_slice(body));
+        }
+        bytes
+    }
+
+    const PARSE: (Frontend, &[u8]) = (Frontend::PARSE, b"\0listen a\0\0\0");
+    const BIND: (Frontend, &[u8]) = (Frontend::BIND, b"\0\0\0\0\0\0\0\0");
+    const EXECUTE: (Frontend, &[u8]) = (Frontend::EXECUTE, b"\0\0\0\0\0");
+    const SYNC: (Frontend, &[u8]) = (Frontend::SYNC, b"");
+
+    #[test]
+    fn a_batch_of_nothing_but_a_listen_is_read_when_it_is_whole() {
+        let bytes = batch(&[PARSE, BIND, (Frontend::DESCRIBE, b"P\0"), EXECUTE, SYNC]);
+        for len in 0..bytes.len() {
+            assert_eq!(ListenBatch::read(&bytes[..len]), ListenBatch::Part, "{len}");
+        }
+        let answers = b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04".to_vec();
+        assert_eq!(ListenBatch::read(&[&bytes[..], b"Q"].concat()), ListenBatch::Whole(bytes.len(), answers));
+    }
+
+    #[test]
+    fn a_batch_of_anything_else_is_not() {
+        for frames in [
+            &[SYNC][..],
+            &[PARSE, SYNC],
+            &[PARSE, BIND, SYNC],
+            &[PARSE, (Frontend::FLUSH, b"")],
+            &[PARSE, BIND, EXECUTE, EXECUTE, SYNC],
+            &[PARSE, BIND, EXECUTE, PARSE],
+            &[(Frontend::PARSE, b"s\0listen a\0\0\0")],
+            &[(Frontend::PARSE, b"\0listen a\0\0\x01\0\0\0\x17")],
+            &[PARSE, (Frontend::BIND, b"\0\0\0\0\0\x01\0\0\0\x01x\0\0")],
+            &[PARSE, (Frontend::BIND, b"p\0\0\0\0\0\0\0\0")],
+        ] {
+            assert_eq!(ListenBatch::read(&batch(frames)), ListenBatch::Other, "{frames:?}");
+        }
+    }
+}
