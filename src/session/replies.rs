@@ -294,7 +294,8 @@ impl Session {
         let Self { unnamed, queue, statements, lease, doubtful, .. } = self;
         let mut was_not_done = |asked: Asked| match asked {
             Asked::Prepare { id: Some(id), .. } if !*doubtful => server.remove(id),
-            Asked::Prepare { whose: Whose::Ours(serial), .. } => statements.set_own(serial, *lease, &Own::Missing),
+            // Skipped, or stopped by a cancel: it may well be possible.
+            Asked::Prepare { whose: Whose::Ours(serial), .. } => statements.set_own(serial, *lease, &Own::Unknown),
             Asked::Parse { ours: true } => unnamed.leave_server(),
             Asked::Parse { ours: false } => unnamed.skip(),
             Asked::Query { .. } | Asked::Close(Closing::Unnamed) => unnamed.end_skipped(),

@@ -311,3 +311,14 @@ async fn a_name_that_a_failed_batch_would_have_given_is_not_given_by_what_comes_
     assert_eq!(tags(&client.ask(&frames).await), "EZ11Z1Z");
     assert_eq!(rows(&client.ask(&run("s1", "statement")).await), ["own statement"]);
 }
+
+#[tokio::test]
+async fn what_was_to_be_prepared_again_in_a_batch_that_failed_is_there_for_sql_behind_it() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    // The last Parse keeps the server, on which the statement is prepared again by its own name: that is skipped.
+    let batch = [parse("a", "select 1"), bind("", "nobody", &[]), parse("a", "select 'now'"), sync()];
+    assert_eq!(codes(&client.ask(&batch).await), ["26000"]);
+    assert_eq!(rows(&client.query("select name from pg_prepared_statements").await), ["a"]);
+    assert_eq!(rows(&client.query("execute a").await), ["1"]);
+}
