@@ -189,6 +189,7 @@ impl Session {
                 Some(Verdict::Forward)
             }
             _ if self.skipping => Some(Verdict::Ignore),
+            _ if self.awaits_what_is_heard(tag) => Some(Verdict::AwaitAnswers),
             _ => None,
         }
     }
@@ -310,8 +311,13 @@ impl Session {
                     Verdict::Forward
                 })
             }
-            // In a transaction it may be what ends it: after a Query in a batch.
-            Frontend::SYNC if self.queue.is_empty() && !self.batch_is_open && self.status == TxStatus::Idle => {
+            // In a transaction it may be what ends it: after a Query in a batch. Who listens may want to hear what there is.
+            Frontend::SYNC
+                if self.queue.is_empty()
+                    && !self.batch_is_open
+                    && self.status == TxStatus::Idle
+                    && !self.hears_elsewhere() =>
+            {
                 Verdict::AnswerReady
             }
             Frontend::SYNC => self.ask_sync(),

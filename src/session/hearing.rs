@@ -124,6 +124,11 @@ impl Hearing {
     }
 }
 
+/// Whether a message is not merely the rest of something that was asked before.
+fn begins_something(tag: Frontend) -> bool {
+    !matches!(tag, Frontend::SYNC | Frontend::FLUSH | Frontend::COPY_DATA | Frontend::COPY_DONE | Frontend::COPY_FAIL)
+}
+
 /// A LISTEN with all that stands around it in the extended protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListenBatch {
@@ -151,6 +156,9 @@ impl ListenBatch {
             }
             let body = &rest[HEADER_BYTES..header.total];
             at += header.total;
+            if at > LONGEST_BATCH {
+                return Self::Other;
+            }
             let mut answer = |tag: Backend, body: &[u8]| {
                 message::frame(&mut answers, tag.0, |out| out.extend_from_slice(body));
             };
@@ -228,11 +236,25 @@ impl Session {
         self.queue.is_next_ready_ours()
     }
 
+    /// Whether the session hears without a server of its own.
+    #[inline]
+    pub(super) fn hears_elsewhere(&self) -> bool {
+        self.hearing.is_on
+    }
+
+    /// Whether a frame that would begin something new waits for the end of what was asked before: a session that listens is
+    /// told in between what came of that, and nothing that comes of what it asks next.
+    #[inline]
+    pub(super) fn awaits_what_is_heard(&self, tag: Frontend) -> bool {
+        self.hearing.is_on && self.queue.has_ended_one() && self.ends_by_itself() && begins_something(tag)
+    }
+
     /// Decides on a text that begins like a LISTEN.
     pub(super) fn act_on_listen(&mut self, text: &[u8], verdict: Verdict) -> Option<Verdict> {
         let passes = std::mem::take(&mut self.hearing.passes);
-        // A server that the session keeps listens for it as well.
-        if passes || !(self.hearing.is_on || self.pin().is_none()) {
+        // A server that the session keeps can listen for it, and may do so already: heard from two sides, something could be
+        // told twice, or not at all.
+        if passes || self.pin().is_some() {
             return None;
         }
         listening::channel(text)?;

@@ -27,6 +27,7 @@ async fn play(kind: Kind, scripts: u64) {
         let outcome = world.play(&steps).await;
         eprintln!("{kind:?}, seed {seed}: {} steps in {:?}", steps.len(), started.elapsed());
         if let Err(difference) = outcome {
+            eprintln!("{kind:?}, seed {seed}: {difference}");
             let (steps, difference) = shrink::shrink(&mut world, steps, difference).await;
             panic!(
                 "{kind:?}, seed {seed}: the shortest script that differs:\n{}\n{difference}",
@@ -44,4 +45,9 @@ async fn more_clients_than_servers_that_leave_nothing_behind_are_answered_as_by_
 #[tokio::test]
 async fn clients_that_leave_everything_behind_are_answered_as_by_postgresql() {
     play(Kind::Staying, 8).await;
+}
+
+#[tokio::test]
+async fn clients_that_tell_each_other_things_hear_what_they_would_on_postgresql() {
+    play(Kind::Listening, 8).await;
 }

@@ -3,7 +3,8 @@
 use super::Differential;
 use super::script::Script;
 use crate::harness::frames::{
-    bind, describe_portal, describe_statement, execute, extended, flush, parse, query, sync, terminate, wire,
+    bind, copy_data, copy_done, describe_portal, describe_statement, execute, extended, flush, parse, query, sync,
+    terminate, wire,
 };
 
 #[tokio::test]
@@ -161,6 +162,38 @@ async fn a_listen_is_answered_in_the_extended_protocol_as_by_postgresql() {
                     sync(),
                 ])
                 .query("notify ours, 'heard'"),
+            Script::new("in a pipeline behind something else")
+                .query("listen ours")
+                .ask([query("select 1"), query("unlisten ours"), query("notify ours, 'unheard'")])
+                .query("listen ours")
+                .ask([
+                    bind("", "nothing", &[]),
+                    sync(),
+                    query("notify ours, 'heard behind the error'"),
+                    query("select 2"),
+                    query("select pg_notify('ours', 'more')"),
+                ])
+                .query("create table if not exists said (word text)")
+                .ask([query("copy said from stdin"), copy_data("a\n"), copy_done(), query("unlisten ours")])
+                .query("notify ours, 'unheard'")
+                .query("listen ours")
+                // The first Sync is of the COPY, which ignores it.
+                .until(
+                    b'Z',
+                    3,
+                    [
+                        parse("", "copy said from stdin"),
+                        bind("", "", &[]),
+                        execute("", 0),
+                        sync(),
+                        copy_data("b\n"),
+                        copy_done(),
+                        sync(),
+                        query("notify ours, 'heard'"),
+                        query("select count(*) from said"),
+                    ],
+                )
+                .ask([sync(), sync(), query("drop table said; notify ours, 'last'")]),
             Script::new("in a pipeline")
                 .ask([query("select 1"), query("listen ours"), query("notify ours, 'a'"), query("select 2")])
                 .ask([query("begin"), query("listen theirs"), query("rollback"), query("notify theirs, 'unheard'")])

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Passing,
     /// They leave whatever can be left.
     Staying,
+    /// They tell each other things.
+    Listening,
 }
 
 /// Parts of texts that may keep a server beyond the transaction: temporary things, locks, cursors, numbers, names, and
@@ -46,9 +48,25 @@ impl Kind {
     pub(super) fn servers(self) -> u32 {
         match self {
             Self::Passing => 2,
-            Self::Staying => 3,
+            Self::Staying | Self::Listening => 3,
         }
     }
+
+    /// And one that listens for them.
+    pub(super) fn listeners(self) -> u32 {
+        u32::from(self == Self::Listening)
+    }
+}
+
+/// Whether what is said keeps a server because of a LISTEN that is not alone.
+pub(super) fn listens_among_others(words: &[Word], in_transaction: bool) -> bool {
+    let text = |word: &Word| match word {
+        Word::Query(sql) | Word::Parse(_, sql) => sql.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    let texts: Vec<_> = words.iter().map(text).collect();
+    let is_lone = |sql: &String| sql.starts_with("listen") && !sql.contains(';') && !in_transaction && words.len() == 1;
+    texts.iter().any(|sql| sql.replace("unlisten", "").contains("listen") && !is_lone(sql))
 }
 
 /// Whether what is said may keep a server beyond the transaction.
@@ -170,8 +188,8 @@ impl Choose {
     fn act(&mut self) -> Act {
         match self.random.random_range(0..20) {
             0 if self.one_in(3) => self.leave(),
-            0 | 1 => Act::Say(vec![Word::Query(LOOK.to_owned())]),
-            2..=12 => Act::Say(self.queries()),
+            0 | 1 if self.kind != Kind::Listening => Act::Say(vec![Word::Query(LOOK.to_owned())]),
+            0..=12 => Act::Say(self.queries()),
             13 => Act::Say(self.copy()),
             _ => Act::Say(self.pipeline()),
         }
@@ -262,7 +280,7 @@ impl Choose {
     }
 
     fn statement(&mut self) -> &'static str {
-        if self.kind == Kind::Passing || self.one_in(3) { "" } else { self.of(&STATEMENTS) }
+        if self.kind != Kind::Staying || self.one_in(3) { "" } else { self.of(&STATEMENTS) }
     }
 
     /// A text for Parse, and parameters for it.
@@ -287,6 +305,11 @@ impl Choose {
     fn sql(&mut self) -> String {
         match self.random.random_range(0..16) {
             0..=4 => self.transaction(),
+            5 | 6 if self.kind == Kind::Listening => self.plain(),
+            7..=14 if self.kind == Kind::Listening => self.listening(),
+            _ if self.kind == Kind::Listening => {
+                self.of(&["create temp table t (x int)", "drop table t", "discard all"]).to_owned()
+            }
             5..=8 => self.plain(),
             9 if self.kind == Kind::Passing => self.carried(),
             10..=12 if self.kind == Kind::Passing => self.setting(),
@@ -294,6 +317,24 @@ impl Choose {
             9 => self.of_one_transaction(),
             10..=12 => self.setting(),
             _ => self.kept(),
+        }
+    }
+
+    /// Of the channels of a plugin: for PostgreSQL itself they are those of another database.
+    fn listening(&mut self) -> String {
+        let channel = format!("{}_{}", PLUGINS[self.client % PLUGINS.len()], self.of(&["a", "b", "c"]));
+        let number: u16 = self.random.random();
+        match self.random.random_range(0..20) {
+            0..=3 => format!("listen {channel}"),
+            4 => format!("LISTEN \"{channel}\" ;"),
+            5 | 6 => format!("unlisten {channel}"),
+            7 => "unlisten *".to_owned(),
+            8 => format!("do $$ begin execute 'listen {channel}'; end $$"),
+            9 => format!("do $$ begin perform pg_notify('{channel}', 'by code {number}'); end $$"),
+            10 => format!("select pg_notify('{channel}', '{number} ' || n) from generate_series(1, 3) n"),
+            11 => format!("select pg_notify('{channel}', '{number}' || repeat('x', 7900)), repeat('y', 30000)"),
+            12 => format!("notify {channel}"),
+            _ => format!("notify {channel}, '{number}'"),
         }
     }
 
