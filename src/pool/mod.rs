@@ -177,11 +177,13 @@ impl Pools {
     pub fn reload(&self, limits: Limits) {
         let mut in_force = self.limits.write();
         *in_force = limits;
-        for scheduler in self.known.lock().schedulers.values() {
+        let known = self.known.lock();
+        for scheduler in known.schedulers.values() {
             for plugin in scheduler.reload(&in_force) {
                 self.show(&plugin, in_force.plugin(plugin.as_str()));
             }
         }
+        known.listeners.values().for_each(|listener| listener.limits_have_changed());
     }
 
     fn show(&self, plugin: &PluginId, limits: &PluginLimits) {

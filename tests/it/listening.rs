@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use crate::harness::frames::query;
-use crate::harness::{Greenroom, RawClient, Reply, Room, codes, eventually, rows, soon};
+use crate::differential::compare::same;
+use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync};
+use crate::harness::{Greenroom, RawClient, Reply, Room, Stage, codes, eventually, logical, rows, soon};
+
+/// What PostgreSQL shows of the connection that listens.
+const NAME: &str = "greenroom: listens for clients";
 
 /// Payloads and senders of the notifications among replies.
 fn heard(replies: &[Reply]) -> Vec<(i32, String)> {
@@ -21,10 +25,12 @@ fn payloads(replies: &[Reply]) -> Vec<String> {
 
 /// Ends the connection that listens, as an operator would, once it is seen to be there.
 async fn end_listener(room: &Room) {
-    let sql = "select pg_terminate_backend(pid) from pg_stat_activity \
-               where datname = current_database() and (query = '' or query ilike 'listen %') and pid <> pg_backend_pid()";
+    let sql = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name = '{NAME}'"
+    );
     let stage = room.stage();
-    eventually("the listener is ended", async || !stage.sql_in(&stage.database, sql).await.is_empty()).await;
+    eventually("the listener is ended", async || !stage.sql(&sql).await.is_empty()).await;
 }
 
 async fn listening(room: &Room) -> f64 {
@@ -294,4 +300,145 @@ async fn a_client_that_wants_another_encoding_is_told_nothing_in_the_wrong_one()
     let replies = client.until_closed().await;
     assert_eq!((payloads(&replies).len(), codes(&replies)), (0, vec!["57P01".to_owned()]));
     assert_eq!(room.metrics().await.sum("greenroom_listening_ended_total", &["reason=\"unclear\""]), 1.0);
+}
+
+#[tokio::test]
+async fn a_channel_that_two_connections_could_listen_to_is_heard_once_and_without_a_gap() {
+    let room = Greenroom::start().auth("trust").servers(4).await;
+    let mut publisher = RawClient::log_in(&room.stage().address(), &room.stage().startup(&room.stage().database)).await;
+    for _ in 0..8 {
+        let mut client = room.raw("catalog").await;
+        client.run("listen others").await;
+        let publishes = async {
+            for n in 0..300 {
+                publisher.run(&format!("notify ours, '{n}'")).await;
+            }
+        };
+        let listens = async {
+            let mut replies = client.run("begin; listen ours; commit").await;
+            for _ in 0..10 {
+                replies.extend(client.run("listen ours").await);
+            }
+            replies
+        };
+        let ((), mut replies) = tokio::join!(publishes, listens);
+        replies.extend(client.run("notify ours, '300'").await);
+        let numbers: Vec<u32> = payloads(&replies).iter().map(|payload| payload.parse().expect("a number")).collect();
+        assert!(numbers.windows(2).all(|two| two[0] + 1 == two[1]), "{numbers:?}");
+        assert_eq!(numbers.last(), Some(&300));
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn who_listens_hears_for_as_long_as_it_wants_to() {
+    let short = |limits: crate::harness::Limits| {
+        limits.with("idleTimeoutMillis", 50).with("reapIntervalMillis", 20).with("maxConnectionLifetimeMillis", 50)
+    };
+    let room = Greenroom::start().auth("trust").servers(3).every_pool(short).await;
+    let (mut client, publisher) = (room.raw("catalog").await, room.client("events").await);
+    client.run("listen ours").await;
+    for n in 0..4 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        publisher.run(&format!("notify ours, '{n}'")).await;
+        assert_eq!(payloads(&client.until(b'A', 1).await), [n.to_string()]);
+    }
+}
+
+#[tokio::test]
+async fn a_lowered_ceiling_leaves_a_place_for_those_who_speak() {
+    let mut room = Greenroom::start().auth("trust").servers(3).await;
+    let (mut client, publisher) = (room.raw("catalog").await, room.client("events").await);
+    client.run("listen ours").await;
+    publisher.run("select 1").await;
+    room.reload(|described| described.servers(1));
+    assert_eq!(codes(&client.until_closed().await), ["57P01"]);
+    publisher.run("notify ours, 'unheard'").await;
+    // Now it keeps the only one.
+    let mut again = room.raw("catalog").await;
+    again.run("listen ours").await;
+    assert_eq!(payloads(&again.run("notify ours, 'heard'").await), ["heard"]);
+}
+
+#[tokio::test]
+async fn on_a_standby_a_listen_fails_as_on_postgresql() {
+    let mut stage = Stage::own(&[]).await;
+    stage.create_database(&logical("catalog")).await;
+    let directory = stage.sql("show data_directory").await.remove(0);
+    stage.postgres_mut().stop().await;
+    std::fs::write(std::path::Path::new(&directory).join("standby.signal"), "").expect("the directory is there");
+    stage.postgres_mut().start_again().await.expect("PostgreSQL starts as a standby");
+    let room = Greenroom::start()
+        .auth("trust")
+        .set("greenroom.division", "database")
+        .set("backend.database.ensureExists", false)
+        .on(stage)
+        .await;
+    let mut plain = RawClient::log_in(&room.stage().address(), &room.stage().startup(&logical("catalog"))).await;
+    let mut pooled = room.raw("catalog").await;
+    let batch = || [parse("", "listen ours"), bind("", "", &[]), describe_portal(""), execute("", 0), sync()];
+    for frames in [vec![query("listen ours")], batch().into(), vec![query("unlisten ours"), query("select 1")]] {
+        let (expected, answer) = (plain.ask(&frames).await, pooled.ask(&frames).await);
+        same("on a standby", &expected, &answer).unwrap_or_else(|differs| panic!("{differs}"));
+    }
+    eventually("nobody is listened for", async || listening(&room).await == 0.0).await;
+}
+
+#[tokio::test]
+async fn the_connection_that_listens_is_as_secret_as_any() {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let (cert, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let stage = Stage::with_tls(&cert, &key).await;
+    let room = Greenroom::start().auth("trust").on(stage).set("backend.database.connection.ssl.ca", cert).await;
+    let (mut client, publisher) = (room.raw("catalog").await, room.client("events").await);
+    client.run("listen ours").await;
+    let sql =
+        format!("select ssl from pg_stat_ssl join pg_stat_activity using (pid) where application_name = '{NAME}'");
+    assert_eq!(room.stage().sql(&sql).await, ["t"]);
+    let bunch = "select pg_notify('ours', n || repeat('x', 7900)) from generate_series(1, 200) n";
+    for _ in 0..3 {
+        publisher.run(bunch).await;
+        assert_eq!(payloads(&client.until(b'A', 200).await).len(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket_of_postgresql_is_listened_through_as_well() {
+    let stage = Stage::shared().await;
+    let socket = stage.postgres().socket_dir().to_str().expect("a path of ours").to_owned();
+    let room = Greenroom::start().auth("trust").on(stage).set("backend.database.connection.host", socket).await;
+    let (mut client, publisher) = (room.raw("catalog").await, room.client("events").await);
+    client.run("listen ours").await;
+    publisher.run("notify ours, 'heard'").await;
+    assert_eq!(payloads(&client.until(b'A', 1).await), ["heard"]);
+}
+
+#[tokio::test]
+async fn a_postgresql_that_starts_again_is_listened_to_again() {
+    let mut room = Greenroom::start().auth("trust").on(Stage::own(&[]).await).await;
+    let mut client = room.raw("catalog").await;
+    client.run("listen ours").await;
+    room.stage_mut().postgres_mut().kill().await;
+    assert_eq!(codes(&client.until_closed().await), ["57P01"]);
+    room.stage_mut().postgres_mut().start_again().await.expect("PostgreSQL starts");
+    let mut client = room.raw("catalog").await;
+    client.run("listen ours").await;
+    assert_eq!(payloads(&client.run("notify ours, 'heard'").await), ["heard"]);
+}
+
+#[tokio::test]
+async fn a_client_that_listens_is_told_of_a_drain_at_once() {
+    let mut room = Greenroom::start().auth("trust").servers(3).await;
+    let (mut idle, mut busy) = (room.raw("catalog").await, room.raw("events").await);
+    for client in [&mut idle, &mut busy] {
+        client.run("listen ours").await;
+    }
+    busy.run("begin").await;
+    room.stop();
+    assert_eq!(codes(&idle.until_closed().await), ["57P01"]);
+    busy.run("notify ours, 'its own'").await;
+    busy.send(&[query("commit")]).await;
+    let replies = busy.until_closed().await;
+    assert_eq!((payloads(&replies), codes(&replies)), (vec!["its own".to_owned()], vec!["57P01".to_owned()]));
+    room.stopped().await;
 }

@@ -144,9 +144,8 @@ impl Relay<'_> {
         let own = self.own_server();
         let Some(hearing) = &self.hearing else { return Flow::Continue(()) };
         let heard = hearing.ear.take();
-        if let Some(reason) = hearing.ear.deaf() {
-            return self.end_deaf(reason);
-        }
+        // What came before the end of hearing is told all the same.
+        let deaf = hearing.ear.deaf();
         for Notification { pid, rest } in heard.filter(|heard| hearing.channels.contains(heard.channel())) {
             if hearing.is_foreign && !rest.is_ascii() {
                 return self.end_deaf(DeafReason::Unclear);
@@ -158,7 +157,10 @@ impl Relay<'_> {
                 out.extend_from_slice(&rest);
             });
         }
-        Flow::Continue(())
+        match deaf {
+            Some(reason) => self.end_deaf(reason),
+            None => Flow::Continue(()),
+        }
     }
 
     fn end_deaf(&self, reason: DeafReason) -> Flow {
@@ -281,6 +283,11 @@ impl Relay<'_> {
                     if !hearing.channels.contains(channel.as_bytes()) {
                         hearing.ear.unlisten(channel.as_bytes());
                     }
+                }
+                if let Reply::Ours(report) = &error
+                    && report.severity == Severity::Fatal
+                {
+                    return Flow::Break(Ending::Told(report.clone()));
                 }
                 self.hear_no_more_if_idle();
                 error.write(&mut self.own);

@@ -126,6 +126,7 @@ impl Relay<'_> {
             self.own_sent += wrote - of_down;
             if self.own_sent == self.own.len() {
                 self.own.clear();
+                self.own.shrink_to(MOST_OWN_BYTES);
                 self.own_sent = 0;
             }
         }

@@ -66,6 +66,11 @@ impl<I: Idle, T> Core<I, T> {
         may_begin
     }
 
+    /// Whether there are more of them than may begin now.
+    pub(in crate::pool) fn is_one_listener_too_many(&self) -> bool {
+        self.listeners * 2 > self.limits.ceiling
+    }
+
     /// It is wanted no more.
     pub(in crate::pool) fn listener_ended(&mut self) {
         self.listeners -= 1;

@@ -65,6 +65,8 @@ struct State {
     channels: HashMap<Box<[u8]>, Vec<Hears>>,
     /// What is to be asked next.
     wishes: Vec<Wish>,
+    /// There may be channels that nobody wants to hear any more.
+    somebody_left: bool,
 }
 
 /// Somebody who hears a channel.
@@ -106,6 +108,11 @@ impl Listener {
         Arc::new(Self { encoding, state: Mutex::default(), news: Notify::new() })
     }
 
+    /// The ceiling may have changed.
+    pub(super) fn limits_have_changed(&self) {
+        self.news.notify_one();
+    }
+
     fn ear(self: &Arc<Self>, member: &Member) -> Option<Ear> {
         let mailbox = Arc::<Mailbox>::default();
         let mut state = self.state.lock();
@@ -132,7 +139,10 @@ impl State {
 
     /// Whether the ear, if it is still there, had not heard the channel.
     fn begins(&mut self, ear: u64, channel: &[u8]) -> bool {
-        let Some(mailbox) = self.ears.get(&ear) else { return false };
+        let Some(mailbox) = self.ears.get(&ear) else {
+            self.somebody_left = true;
+            return false;
+        };
         let mailbox = Arc::clone(mailbox);
         let hears = self.channels.entry(channel.into()).or_default();
         let is_new = hears.iter().all(|(other, _)| *other != ear);
@@ -149,6 +159,7 @@ impl State {
                 self.channels.remove(channel);
             }
         }
+        self.somebody_left = true;
     }
 }
 
@@ -213,6 +224,7 @@ impl Drop for Ear {
             hears.retain(|(other, _)| *other != self.id);
             !hears.is_empty()
         });
+        state.somebody_left = true;
         drop(state);
         self.listener.news.notify_one();
     }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::mailbox::Notification;
 use super::{ListenError, Listener, State, Wish};
-use crate::net::Stream;
 use crate::pool::Member;
 use crate::pool::acquire::Kind;
 use crate::pool::error::AcquireError;
@@ -29,6 +28,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How long PostgreSQL may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What PostgreSQL shows of it.
+const NAME: &str = "greenroom: listens for clients";
 
 /// Opens the connection, and listens until nobody wants that any more.
 pub(super) async fn listen(work: AtWork) {
@@ -48,6 +50,7 @@ pub(super) async fn listen(work: AtWork) {
     let reason = Talk::new(&work).until_its_end(&mut entry.server.stream).await;
     match reason {
         CloseReason::ServerEnded => tracing::warn!(database, "the connection that listens for clients was lost"),
+        CloseReason::Ceiling => tracing::warn!(database, "there is no place any more for the connection that listens"),
         _ => tracing::info!(database, "nobody is to be listened for any more"),
     }
     work.ends(&ListenError::Lost);
@@ -55,7 +58,7 @@ pub(super) async fn listen(work: AtWork) {
 }
 
 fn startup(listener: &Listener) -> Vec<(String, String)> {
-    let startup = [("application_name", Dress::OWN_NAME), ("client_encoding", &*listener.encoding)];
+    let startup = [("application_name", NAME), ("client_encoding", &*listener.encoding)];
     startup.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -93,6 +96,11 @@ impl AtWork {
             state.at_work = None;
             self.member.pool.scheduler.look(|core| core.listener_ended());
         }
+    }
+
+    /// Whether the ceiling was lowered, and leaves no place for it.
+    fn is_above_ceiling(&self) -> bool {
+        self.member.pool.scheduler.look(|core| core.is_one_listener_too_many())
     }
 
     /// Nothing is heard any more by those who still have ears.
@@ -150,51 +158,59 @@ struct Talk<'w> {
     shown: i64,
     /// Not sent yet.
     out: BytesMut,
+    /// What was written may rest in a TLS session's buffer.
+    is_to_be_flushed: bool,
     /// Not read yet.
     read: BytesMut,
+    /// Since then there was nothing to wait for, or nothing has come.
+    silent_since: Instant,
 }
 
 impl<'w> Talk<'w> {
     fn new(work: &'w AtWork) -> Self {
         let (out, read) = (BytesMut::new(), BytesMut::with_capacity(4096));
-        Self { work, asked: VecDeque::new(), channels: HashSet::new(), shown: 0, out, read }
+        let (asked, channels, silent_since) = (VecDeque::new(), HashSet::new(), Instant::now());
+        Self { work, asked, channels, shown: 0, out, is_to_be_flushed: false, read, silent_since }
     }
 
     /// Asks what is wished for and tells what is heard. What ended that.
-    async fn until_its_end(mut self, stream: &mut Stream) -> CloseReason {
+    async fn until_its_end(mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> CloseReason {
         let listener = &self.work.listener;
         let stopped = self.work.member.pool.scheduler.stopped();
         let (mut from, mut to) = tokio::io::split(stream);
-        let mut silent_since = Instant::now();
         // Nothing is lost where a branch is dropped: what was read or written is accounted for at once.
         loop {
             self.ask();
-            let limit = silent_since + if self.asked.is_empty() { HEARTBEAT } else { PATIENCE };
+            let limit = self.silent_since + if self.asked.is_empty() { HEARTBEAT } else { PATIENCE };
+            let has_something_to_send = !self.out.is_empty() || self.is_to_be_flushed;
             tokio::select! {
+                // In this order: what has come while greenroom itself stood still is read before it counts as missing.
+                biased;
+                () = stopped.cancelled() => return CloseReason::Shutdown,
+                sent = send(&mut to, &self.out), if has_something_to_send => match sent {
+                    Ok(bytes) => {
+                        self.is_to_be_flushed = bytes > 0;
+                        self.out.advance(bytes);
+                    }
+                    Err(_) => return CloseReason::ServerEnded,
+                },
                 read = from.read_buf(&mut self.read) => {
-                    silent_since = Instant::now();
+                    self.silent_since = Instant::now();
                     if !read.is_ok_and(|bytes| bytes > 0) || self.hear().is_err() {
                         return CloseReason::ServerEnded;
                     }
                 }
-                wrote = to.write(&self.out), if !self.out.is_empty() => {
-                    match wrote {
-                        Ok(bytes) if bytes > 0 => self.out.advance(bytes),
-                        _ => return CloseReason::ServerEnded,
-                    }
-                    if self.out.is_empty() && to.flush().await.is_err() {
-                        return CloseReason::ServerEnded;
+                () = listener.news.notified() => {
+                    if self.work.is_above_ceiling() {
+                        return CloseReason::Ceiling;
                     }
                 }
-                () = listener.news.notified() => {}
                 () = sleep_until(limit) => {
-                    silent_since = Instant::now();
                     if !self.asked.is_empty() {
                         return CloseReason::ServerEnded;
                     }
                     self.say(b"", Asked::default());
                 }
-                () = stopped.cancelled() => return CloseReason::Shutdown,
             }
             if self.work.ends_if_unwanted() {
                 return CloseReason::Unheard;
@@ -206,6 +222,10 @@ impl<'w> Talk<'w> {
         let mut query = Vec::new();
         message::frame(&mut query, Frontend::QUERY.0, |out| message::put_str(out, sql));
         self.out.extend_from_slice(&query);
+        if self.asked.is_empty() {
+            // Until now there was nothing to be answered.
+            self.silent_since = Instant::now();
+        }
         self.asked.push_back(asked);
     }
 
@@ -217,7 +237,11 @@ impl<'w> Talk<'w> {
             let is_asked = |asked: &Asked| asked.listen.as_ref().is_some_and(|asker| *asker.channel == *channel);
             state.channels.contains_key(channel) || self.asked.iter().any(is_asked)
         };
-        let unwanted: Vec<_> = self.channels.iter().filter(|channel| !is_wanted(channel)).cloned().collect();
+        let unwanted: Vec<_> = match state.somebody_left {
+            true => self.channels.iter().filter(|channel| !is_wanted(channel)).cloned().collect(),
+            false => Vec::new(),
+        };
+        state.somebody_left = false;
         drop(state);
         for channel in unwanted {
             let sql = format!("UNLISTEN {}", quote::identifier(&String::from_utf8_lossy(&channel)));
@@ -302,9 +326,24 @@ impl<'w> Talk<'w> {
     }
 }
 
+/// Sends some of it, or sees that what was sent before is on its way.
+async fn send(to: &mut WriteHalf<impl AsyncWrite>, out: &[u8]) -> io::Result<usize> {
+    if out.is_empty() {
+        to.flush().await?;
+        return Ok(0);
+    }
+    match to.write(out).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        bytes => Ok(bytes),
+    }
+}
+
 impl Drop for Talk<'_> {
     fn drop(&mut self) {
         self.channels.clear();
         self.show();
     }
 }
+
+#[cfg(test)]
+mod tests;

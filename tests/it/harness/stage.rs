@@ -55,6 +55,12 @@ impl Stage {
         Self::build(House::Own(Box::new(open(builder.hba(["hostssl all all all scram-sha-256"])).await))).await
     }
 
+    /// A PostgreSQL of the test's own that speaks TLS with this certificate and key.
+    pub(crate) async fn with_tls(cert: &str, key: &str) -> Self {
+        let postgres = open(builder().tls(cert, key)).await;
+        Self::build(House::Own(Box::new(postgres))).await
+    }
+
     async fn build(house: House) -> Self {
         let name = format!("backstage_{}", STAGES.fetch_add(1, Ordering::Relaxed));
         let password = format!("secret of {name}");
