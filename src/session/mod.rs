@@ -59,6 +59,8 @@ pub struct Session {
     /// What statements too large to be kept may leave behind whenever they are executed, and what stays true of every text.
     lasting_effects: Effects,
     pin: Pin,
+    /// The server is to be asked what is left there once the unnamed statement with this number is no more.
+    asks_later_than: Option<u64>,
     /// A frame larger than the buffer is passing through; its text is read in pieces.
     passing: Option<Passing>,
     /// Whether a COPY takes data, and from whom the next move is.
@@ -144,6 +146,7 @@ impl Session {
             effects: Effects::NONE,
             lasting_effects: Effects::NONE,
             pin: Pin::default(),
+            asks_later_than: None,
             passing: None,
             copy_in: CopyIn::No,
             status: TxStatus::Idle,
@@ -258,6 +261,7 @@ impl Session {
         self.doubtful = false;
         self.mixes_protocols = false;
         self.looked_at = None;
+        self.asks_later_than = None;
         self.lease = self.lease.wrapping_add(1);
         self.suspicion = Effects::NONE;
         self.unnamed.leave_server();

@@ -172,11 +172,17 @@ impl Session {
     /// Whether the transaction that has just ended may have changed what there is to be told.
     ///
     /// A question ends the unnamed statement there; the client's may have got its meaning before the settings that the
-    /// transaction leaves behind, and would get another one elsewhere.
-    pub fn is_to_be_asked(&self) -> bool {
-        let has_older_meaning =
-            self.unnamed.place() == Place::There && self.unnamed_effects.is_empty() && !self.effects.is_disjoint(SETS);
-        self.can_be_asked() && !self.effects.is_disjoint(TOLD) && !has_older_meaning
+    /// transaction leaves behind, and would get another one elsewhere. The question waits until that statement is no more.
+    pub fn is_to_be_asked(&mut self) -> bool {
+        let may_have_changed = self.asks_later_than.is_some() || !self.effects.is_disjoint(TOLD);
+        if !may_have_changed || !self.can_be_asked() {
+            return false;
+        }
+        let unnamed = self.unnamed.number();
+        let is_older = self.asks_later_than == Some(unnamed) || !self.effects.is_disjoint(SETS);
+        let has_older_meaning = is_older && self.unnamed.place() == Place::There && self.unnamed_effects.is_empty();
+        self.asks_later_than = has_older_meaning.then_some(unnamed);
+        !has_older_meaning
     }
 
     /// The server has told what there is of the session on it, and it has been asked nothing since that is not known here.

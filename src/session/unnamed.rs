@@ -43,6 +43,8 @@ pub struct Unnamed {
     supplying: bool,
     /// A simple query or a Close is on its way that will end it.
     ending: bool,
+    /// A number for the live one, or for that there is none.
+    number: u64,
 }
 
 impl Unnamed {
@@ -78,6 +80,7 @@ impl Unnamed {
     /// The oldest Parse on its way worked.
     pub fn confirm(&mut self) {
         self.live = self.pending.pop_front().filter(|range| !range.is_empty());
+        self.number += 1;
         self.on_server = true;
         self.supplying = false;
         self.compact();
@@ -115,6 +118,7 @@ impl Unnamed {
     /// A simple query or a Close ended it.
     pub fn drop_live(&mut self) {
         self.live = None;
+        self.number += 1;
         self.ending = false;
         self.compact();
     }
@@ -136,6 +140,11 @@ impl Unnamed {
             Some(_) => Place::Missing,
             None => Place::Nowhere,
         }
+    }
+
+    /// Another number for each that the client has had.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The Parse that the leased server lacks.

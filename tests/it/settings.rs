@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::frames::{Frame, extended, query, terminate};
+use crate::harness::frames::{Frame, bind, close_statement, execute, extended, parse, query, sync, terminate};
 use crate::harness::{Greenroom, RawClient, Room, Startup, codes, eventually, rows, tags};
 
 /// Ways to set work_mem.
@@ -194,6 +194,27 @@ async fn a_session_is_free_again_though_its_client_asks_on_at_once() {
         client.until(b'Z', 4).await;
         assert_eq!(value(&mut client, "select 1").await, "1");
         assert_eq!(value(&mut other, "select 1").await, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_unnamed_statement_is_older_than_its_settings_is_free_when_that_statement_is_gone() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let others = value(&mut other, "show timezone").await;
+    let literal = "select extract(epoch from '2026-01-02 00:00'::timestamptz)::int";
+    let ends: [Vec<Frame>; 3] =
+        [vec![query("select 1")], extended("select 1", &[]), vec![close_statement(""), bind("", "", &[]), sync()]];
+    for end in ends {
+        client.run("set timezone to 'UTC'").await;
+        let set = [parse("", "set timezone to 'Asia/Tokyo'"), bind("p", "", &[])];
+        client.ask(&[&set[..], &[parse("", literal), execute("p", 0), sync()]].concat()).await;
+        let older = client.ask(&[bind("", "", &[]), execute("", 0), sync()]).await;
+        assert_eq!(rows(&older), ["1767312000"], "midnight in UTC, as when it was read");
+        assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 1.0);
+        client.ask(&end).await;
+        assert_eq!(value(&mut other, "show timezone").await, others, "the only server is free");
+        assert_eq!(value(&mut client, "show timezone").await, "Asia/Tokyo");
     }
 }
 
