@@ -74,6 +74,8 @@ pub(super) fn stays(words: &[Word]) -> bool {
     words.iter().any(|word| match word {
         // Beside what is not plain.
         Word::Parse(name, _) if !name.is_empty() => true,
+        // It may have been read before what is set beside it, and keep its server as long as it is there.
+        Word::Parse(..) if words.len() > 1 && words.iter().any(sets) => true,
         // Where a COPY has failed nothing is certain, and nobody is asked.
         Word::CopyFail | Word::CopyData("x\twrong\n") => true,
         Word::Query(sql) | Word::Parse(_, sql) => {
@@ -81,6 +83,30 @@ pub(super) fn stays(words: &[Word]) -> bool {
             let sets = sql.matches("set").count();
             let beside_others = sql.contains("set_config") && sql.matches("set_config").count() < sets;
             beside_others || KEEPING.iter().any(|part| sql.contains(part))
+        }
+        _ => false,
+    })
+}
+
+/// Whether a text may set something.
+fn sets(word: &Word) -> bool {
+    matches!(word, Word::Query(sql) | Word::Parse(_, sql) if sql.contains("set"))
+}
+
+/// Whether a name is used behind a Parse that sets something, in one write: a limit (docs/adr/0009-prepared-statements.md).
+fn uses_names_behind_a_set(words: &[Word]) -> bool {
+    let uses = |word: &Word| match word {
+        Word::Bind { statement, .. } | Word::DescribeStatement(statement) => !statement.is_empty(),
+        _ => false,
+    };
+    words.iter().skip_while(|word| !(matches!(word, Word::Parse(..)) && sets(word))).any(uses)
+}
+
+/// Whether something goes back to what the session began with.
+pub(super) fn resets(words: &[Word]) -> bool {
+    words.iter().any(|word| match word {
+        Word::Query(sql) | Word::Parse(_, sql) => {
+            ["reset", "to default", "discard all"].iter().any(|how| sql.contains(how))
         }
         _ => false,
     })
@@ -120,7 +146,7 @@ pub(super) fn script(kind: Kind, seed: u64) -> Vec<Step> {
             }
             let act = loop {
                 let act = choose.act();
-                if !matches!(&act, Act::Say(words) if resets_among_others(words)) {
+                if !matches!(&act, Act::Say(words) if resets_among_others(words) || uses_names_behind_a_set(words)) {
                     break act;
                 }
             };
