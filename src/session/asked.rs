@@ -229,8 +229,9 @@ impl Queue {
     }
 
     /// The server has begun to take COPY data: it ignores the Syncs that come before the data's end. Whether that end
-    /// was already sent.
-    pub fn copy_in_began(&mut self) -> bool {
+    /// was already sent, and whether such a Sync was.
+    pub fn copy_in_began(&mut self) -> (bool, bool) {
+        let asked = self.0.len();
         let end = self.0.iter().position(|asked| *asked == Asked::CopyEnd);
         let before = end.unwrap_or(self.0.len());
         let mut at = 0;
@@ -238,7 +239,7 @@ impl Queue {
             at += 1;
             at > before || *asked != Asked::Sync
         });
-        end.is_some()
+        (end.is_some(), self.0.len() < asked)
     }
 
     /// What was asked, front first, taken out.

@@ -24,21 +24,25 @@ pub(crate) struct Turn {
 pub(crate) fn check(turns: &[Turn]) {
     let (mut direct, mut through) = (Server::new(None), Through::new());
     let mut batch_is_open = false;
+    // What the client believes, who has not heard of an error yet.
+    let mut sends_data = false;
     for (id, turn) in turns.iter().enumerate() {
         if batch_is_open && matches!(&turn.ask, Ask::Query(outcomes) if outcomes.contains(&Outcome::Executes)) {
             // In the middle of a batch SQL does not find what was prepared elsewhere (docs/adr/0009).
             continue;
         }
-        if direct.copy.is_some() && !turn.ask.belongs_to_copy() {
+        if sends_data && !turn.ask.belongs_to_copy() {
             // PostgreSQL ends the connection.
             continue;
         }
         batch_is_open = match turn.ask {
             Ask::Query(_) | Ask::Call { .. } | Ask::Sync => false,
-            Ask::Flush | Ask::CopyData | Ask::CopyDone { .. } | Ask::CopyFail => batch_is_open,
+            Ask::Flush | Ask::CopyData { .. } | Ask::CopyDone { .. } | Ask::CopyFail => batch_is_open,
             _ => true,
         };
         direct.take(id, &turn.ask, turn.ask.name());
+        let has_ended = matches!(turn.ask, Ask::CopyDone { .. } | Ask::CopyFail);
+        sends_data = direct.copy.is_some() || (sends_data && !has_ended);
         through.ask(id, &turn.ask);
         (0..turn.served).for_each(|_| through.serve());
         (0..turn.read).for_each(|_| through.read());
@@ -327,7 +331,7 @@ mod tests {
             4 => outcome().prop_map(Ask::Execute),
             6 => Just(Ask::Sync),
             1 => Just(Ask::Flush),
-            2 => Just(Ask::CopyData),
+            2 => fails.prop_map(|fails| Ask::CopyData { fails }),
             2 => fails.prop_map(|fails| Ask::CopyDone { fails }),
             1 => Just(Ask::CopyFail),
         ]

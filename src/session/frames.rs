@@ -200,7 +200,8 @@ impl Session {
                 self.copy_in = CopyIn::Ending;
                 self.queue.push_copy_end();
             }
-            Frontend::COPY_DATA | Frontend::FLUSH | Frontend::SYNC => {}
+            Frontend::COPY_DATA | Frontend::FLUSH => {}
+            Frontend::SYNC => self.copy_has_sync = true,
             // If the server takes no data any more it would be done, and it was not looked at.
             _ if server.is_some_and(|server| !server.is_empty()) => return Verdict::EndsCopy,
             // The server's error to tell; what it makes of what follows is anybody's guess.

@@ -65,6 +65,8 @@ pub struct Session {
     passing: Option<Passing>,
     /// Whether a COPY takes data, and from whom the next move is.
     copy_in: CopyIn,
+    /// A Sync was sent where that COPY takes data: if it fails, whether the server has ignored it cannot be told.
+    copy_has_sync: bool,
     /// Where the session's transaction stands, as the last ReadyForQuery said.
     status: TxStatus,
     acting: Acting,
@@ -149,6 +151,7 @@ impl Session {
             asks_later_than: None,
             passing: None,
             copy_in: CopyIn::No,
+            copy_has_sync: false,
             status: TxStatus::Idle,
             acting: Acting::default(),
             hearing: Hearing::default(),

@@ -17,7 +17,7 @@ pub(crate) enum Ask {
     Execute(Outcome),
     Sync,
     Flush,
-    CopyData,
+    CopyData { fails: bool },
     CopyDone { fails: bool },
     CopyFail,
 }
@@ -145,7 +145,7 @@ impl Server {
             }
             Ask::Execute(outcome) => self.execute(id, *outcome),
             Ask::Sync => self.say(id, &[Backend::READY_FOR_QUERY]),
-            Ask::Flush | Ask::CopyData | Ask::CopyDone { .. } | Ask::CopyFail => {}
+            Ask::Flush | Ask::CopyData { .. } | Ask::CopyDone { .. } | Ask::CopyFail => {}
         }
     }
 
@@ -158,7 +158,7 @@ impl Server {
                     self.run(id, &rest);
                 }
             }
-            (Ask::CopyData | Ask::Sync | Ask::Flush, rest) => self.copy = Some(Copying { id, rest }),
+            (Ask::CopyData { fails: false } | Ask::Sync | Ask::Flush, rest) => self.copy = Some(Copying { id, rest }),
             (_, rest) => {
                 self.failed_in_copy = true;
                 match rest {
@@ -242,7 +242,7 @@ impl Server {
 impl Ask {
     /// Whether it may come while a server takes COPY data.
     pub(crate) fn belongs_to_copy(&self) -> bool {
-        matches!(self, Self::CopyData | Self::CopyDone { .. } | Self::CopyFail | Self::Flush | Self::Sync)
+        matches!(self, Self::CopyData { .. } | Self::CopyDone { .. } | Self::CopyFail | Self::Flush | Self::Sync)
     }
 
     /// The name of the statement that it is about.
@@ -279,7 +279,7 @@ impl Ask {
             Self::Execute(_) => (Frontend::EXECUTE, "\0".repeat(5)),
             Self::Sync => (Frontend::SYNC, String::new()),
             Self::Flush => (Frontend::FLUSH, String::new()),
-            Self::CopyData => (Frontend::COPY_DATA, "1\n".to_owned()),
+            Self::CopyData { .. } => (Frontend::COPY_DATA, "1\n".to_owned()),
             Self::CopyDone { .. } => (Frontend::COPY_DONE, String::new()),
             Self::CopyFail => (Frontend::COPY_FAIL, "\0".to_owned()),
         };

@@ -72,7 +72,9 @@ impl Session {
             },
             Backend::CLOSE_COMPLETE => return self.close_complete(server),
             Backend::COPY_IN => {
-                self.copy_in = if self.queue.copy_in_began() { CopyIn::Ending } else { CopyIn::Taking };
+                let (is_ending, has_sync) = self.queue.copy_in_began();
+                self.copy_in = if is_ending { CopyIn::Ending } else { CopyIn::Taking };
+                self.copy_has_sync = has_sync;
             }
             Backend::COPY_BOTH => self.doubtful = true,
             Backend::ERROR => {
@@ -270,9 +272,8 @@ impl Session {
     fn error(&mut self, body: &[u8], server: &mut Prepared) -> Reply {
         self.acting.failed();
         if self.copy_in != CopyIn::No {
-            // Which of the Syncs around the data the server has seen as one cannot be told.
             self.copy_in = CopyIn::No;
-            self.doubtful = true;
+            self.doubtful |= self.copy_has_sync;
         }
         let Some(failed) = self.queue.front() else { return Reply::Forward };
         if matches!(failed, Asked::Query { .. } | Asked::Call | Asked::Sync) {

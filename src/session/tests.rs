@@ -245,12 +245,46 @@ fn a_copy_pipelined_with_its_data_is_settled_by_its_own_sync() {
 }
 
 #[test]
-fn an_error_while_data_is_taken_makes_the_server_doubtful() {
+fn an_error_while_data_is_taken_is_an_error_as_any_other() {
     let mut session = session();
-    session.on_client(&query("copy t from stdin"), None);
-    answer(&mut session, &[Backend::COPY_IN, Backend::ERROR, Backend::READY_FOR_QUERY]);
-    assert!(session.is_settled() && session.is_doubtful());
-    assert_eq!(session.on_client(&bare(Frontend::COPY_DONE), None), Verdict::Ignore);
+    for is_known in [true, false] {
+        session.on_client(&query("copy t from stdin"), None);
+        answer(&mut session, &[Backend::COPY_IN]);
+        if !is_known {
+            session.on_client(&bare(Frontend::COPY_DONE), None);
+        }
+        answer(&mut session, &[Backend::ERROR, Backend::READY_FOR_QUERY]);
+        assert!(session.is_settled() && !session.is_doubtful());
+        assert_eq!(session.on_client(&bare(Frontend::COPY_DONE), None), Verdict::Ignore);
+    }
+    for frame in [parse("", "copy t from stdin"), bind("", ""), execute()] {
+        session.on_client(&frame, None);
+    }
+    answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::COPY_IN]);
+    for frame in [frame(Frontend::COPY_DATA, b"wrong\n"), bare(Frontend::COPY_DONE), bare(Frontend::SYNC)] {
+        assert_eq!(session.on_client(&frame, None), Verdict::Forward);
+    }
+    answer(&mut session, &[Backend::ERROR, Backend::READY_FOR_QUERY]);
+    assert!(session.is_settled() && !session.is_doubtful());
+}
+
+#[test]
+fn where_a_sync_was_sent_among_data_an_error_makes_the_server_doubtful() {
+    for is_early in [true, false] {
+        let mut session = session();
+        for frame in [parse("", "copy t from stdin"), bind("", ""), execute()] {
+            session.on_client(&frame, None);
+        }
+        if is_early {
+            session.on_client(&bare(Frontend::SYNC), None);
+        }
+        answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::BIND_COMPLETE, Backend::COPY_IN]);
+        if !is_early {
+            session.on_client(&bare(Frontend::SYNC), None);
+        }
+        answer(&mut session, &[Backend::ERROR]);
+        assert!(session.is_doubtful(), "whether it has been ignored cannot be told");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::frames::{parse, query, sync};
+use crate::harness::frames::{bind, copy_data, copy_done, copy_fail, execute, flush, parse, query, sync};
 use crate::harness::{Greenroom, Limits, codes, eventually, rows};
 
 /// A way to leave something in a session.
@@ -182,6 +182,34 @@ async fn whatever_else_is_temporary_keeps_its_server() {
         let gone = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
         eventually("the pin ends with its client", gone).await;
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_keeps_no_server_and_costs_none() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.run("create table item (n int)").await;
+    let server = rows(&other.run("select pg_backend_pid()").await);
+    let batch = [parse("", "copy item from stdin"), bind("", "", &[]), execute("", 0), flush()].to_vec();
+    for (start, data) in [
+        (vec![query("copy item from stdin")], vec![copy_data("wrong\n"), copy_data("1\n"), copy_done()]),
+        (vec![query("copy item from stdin")], vec![copy_fail("given up")]),
+        (batch.clone(), vec![copy_data("wrong\n"), copy_done(), sync()]),
+        (batch, vec![copy_fail("given up"), sync()]),
+        // It may have left something, and is asked.
+        (vec![query("set work_mem to '77kB'; copy item from stdin")], vec![copy_data("wrong\n"), copy_done()]),
+        (vec![query("set work_mem to '77kB'; commit; copy item from stdin")], vec![copy_fail("given up")]),
+    ] {
+        client.send(&start).await;
+        client.until(b'G', 1).await;
+        client.send(&data).await;
+        let replies = client.until(b'Z', 1).await;
+        assert_eq!(codes(&replies).len(), 1, "{start:?}: {replies:?}");
+        assert_eq!(rows(&other.run("select pg_backend_pid()").await), server, "{start:?}, {data:?}");
+        assert_eq!(rows(&client.run("select count(*) from item").await), ["0"]);
+    }
+    assert_eq!(rows(&client.run("show work_mem").await), ["77kB"]);
+    assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 0.0);
 }
 
 #[tokio::test]

@@ -76,8 +76,6 @@ pub(super) fn stays(words: &[Word]) -> bool {
         Word::Parse(name, _) if !name.is_empty() => true,
         // It may have been read before what is set beside it, and keep its server as long as it is there.
         Word::Parse(..) if words.len() > 1 && words.iter().any(sets) => true,
-        // Where a COPY has failed nothing is certain, and nobody is asked.
-        Word::CopyFail | Word::CopyData("x\twrong\n") => true,
         Word::Query(sql) | Word::Parse(_, sql) => {
             // Beside another SET nobody looks which setting it is that a function sets.
             let sets = sql.matches("set").count();
