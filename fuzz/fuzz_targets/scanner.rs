@@ -1,8 +1,11 @@
-//! The scanner of statements' text: cuts do not matter, and nothing hides behind a statement that is whole.
+//! The scanner of statements' text: cuts do not matter, nothing hides behind a statement that is whole, and what those who
+//! understand a whole text find in it the scanner has seen.
 #![no_main]
 
 use arbitrary::Arbitrary;
-use greenroom_fuzz::sql::{Effects, Quoting, Scanner, scan};
+use greenroom_fuzz::sql::setting::{Discard, Setting};
+use greenroom_fuzz::sql::statement::Statement;
+use greenroom_fuzz::sql::{Effect, Effects, Quoting, Scanner, carried, listening, scan, timeless};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -56,6 +59,17 @@ const KEYWORDS: &[&str] = &[
     "function",
     "pg_temp_3",
     "into",
+    "work_mem",
+    "to",
+    "reset",
+    "all",
+    "discard",
+    "unlisten",
+    "none",
+    "search_path",
+    "default",
+    "time",
+    "zone",
 ];
 const OPERATORS: &[u8] = b"+-*/<>=~!@#%^&|`?()[],.:$\\{}";
 
@@ -75,7 +89,30 @@ fuzz_target!(|input: Input| {
         union.extend(alone);
         assert_eq!(found, union, "two statements leave what each of them leaves");
     }
+    let mut whole = Vec::new();
+    input.whole.iter().for_each(|token| token.write(&mut whole));
+    for text in [&input.text, &whole] {
+        understand(text);
+    }
 });
+
+/// Where a text is understood as a whole, the scanner has seen what it may leave behind.
+fn understand(text: &[u8]) {
+    let found = scan(text, Quoting::Standard);
+    assert!(listening::channel(text).is_none() || found.contains(Effect::Listen), "a LISTEN was not seen");
+    match Setting::read(text) {
+        Some(Setting::Set(_)) => assert!(!found.is_empty(), "a SET was not seen"),
+        Some(Setting::Discard(Discard::All)) => assert!(found.contains(Effect::Deallocate), "DISCARD ALL was not seen"),
+        _ => {}
+    }
+    if let Some(Statement::SetRole(_) | Statement::ResetRole) = Statement::read(text) {
+        assert!(found.contains(Effect::Role), "a role was not seen");
+    }
+    // These answer whatever they are given.
+    listening::Unlisten::read(text);
+    timeless::is_timeless(text);
+    carried::names_what_it_sets(text);
+}
 
 fn in_pieces(mut text: &[u8], cuts: &[u8], quoting: Quoting) -> Effects {
     let mut scanner = Scanner::new(quoting);
