@@ -105,8 +105,10 @@ fn understand(text: &[u8]) {
         Some(Setting::Discard(Discard::All)) => assert!(found.contains(Effect::Deallocate), "DISCARD ALL was not seen"),
         _ => {}
     }
-    if let Some(Statement::SetRole(_) | Statement::ResetRole) = Statement::read(text) {
-        assert!(found.contains(Effect::Role), "a role was not seen");
+    match Statement::read(text) {
+        Some(Statement::SetRole(_)) => assert!(found.contains(Effect::Role), "a role was not seen"),
+        Some(Statement::ResetRole) => assert!(found.contains(Effect::Reset), "a RESET was not seen"),
+        _ => {}
     }
     // These answer whatever they are given.
     listening::Unlisten::read(text);
