@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connection::{MAX_ANSWER_BYTES, QueryError, Server};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, Frontend, frame, message};
-use crate::session::{Description, Takeover};
+use crate::session::{Description, Serial, Takeover};
 
 impl Server {
     /// Prepares each that can be, and tells what PostgreSQL told of it; nothing of one that cannot.
@@ -20,7 +20,7 @@ impl Server {
         &mut self,
         statements: Vec<Takeover>,
         status: TxStatus,
-    ) -> Result<Vec<(u32, Option<Description>)>, QueryError> {
+    ) -> Result<Vec<(Serial, Option<Description>)>, QueryError> {
         let in_transaction = status == TxStatus::Open;
         let mut told = Vec::with_capacity(statements.len());
         if in_transaction {

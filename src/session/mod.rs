@@ -40,7 +40,8 @@ use prepared::Batch;
 pub use prepared::{Description, Prepared};
 pub use replies::{Failure, Reply};
 pub use settings::Change;
-use statements::{LeaseNumber, Serial, Statements};
+pub use statements::Serial;
+use statements::{LeaseNumber, Statements};
 use unnamed::Unnamed;
 pub use way::Takeover;
 
@@ -265,7 +266,7 @@ impl Session {
         self.mixes_protocols = false;
         self.looked_at = None;
         self.asks_later_than = None;
-        self.lease = self.lease.wrapping_add(1);
+        self.lease += 1;
         self.suspicion = Effects::NONE;
         self.unnamed.leave_server();
     }

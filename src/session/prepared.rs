@@ -23,7 +23,10 @@ const OVERHEAD: usize = 256;
 pub const PREFIX: &[u8] = b"greenroom:";
 
 /// Bytes of every name of ours.
-pub const NAME_BYTES: usize = PREFIX.len() + 8;
+pub const NAME_BYTES: usize = PREFIX.len() + DIGITS;
+
+/// Digits of the number in it, in hexadecimal: all that there are.
+const DIGITS: usize = size_of::<Id>() * 2;
 
 /// What a prepared statement says: everything of its Parse but the name.
 #[derive(Debug)]
@@ -76,8 +79,8 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// The number in a statement's name.
-pub type Id = u32;
+/// The number in a statement's name: no server lives long enough to use one twice.
+pub type Id = u64;
 
 #[derive(Debug)]
 struct Entry {
@@ -303,8 +306,8 @@ impl Prepared {
 #[inline]
 pub fn put_name(out: &mut Vec<u8>, id: Id) {
     out.extend_from_slice(PREFIX);
-    let mut digits = [0; 8];
-    for (digit, shift) in digits.iter_mut().zip((0..8).rev()) {
+    let mut digits = [0; DIGITS];
+    for (digit, shift) in digits.iter_mut().zip((0..DIGITS).rev()) {
         *digit = b"0123456789abcdef"[(id >> (4 * shift)) as usize & 0xf];
     }
     out.extend_from_slice(&digits);
@@ -433,10 +436,10 @@ mod tests {
     #[test]
     fn a_name_has_its_number_in_it() {
         let mut name = Vec::new();
-        put_name(&mut name, 0x1f);
-        assert_eq!(name, b"greenroom:0000001f");
+        put_name(&mut name, 0xf_0000_001f);
+        assert_eq!(name, b"greenroom:0000000f0000001f");
         assert_eq!(name.len(), NAME_BYTES);
-        assert_eq!(name_in(b"statement \"greenroom:0000001f\" does not exist"), Some(11..29));
+        assert_eq!(name_in(b"statement \"greenroom:0000000f0000001f\" does not exist"), Some(11..37));
         assert_eq!(name_in(b"greenroom:1f"), None);
     }
 }

@@ -17,10 +17,10 @@ pub const MOST_BYTES: usize = 4 << 20;
 pub const MOST_NAME_BYTES: usize = 63;
 
 /// A number for each statement that a client of one session has prepared.
-pub type Serial = u32;
+pub type Serial = u64;
 
 /// A number for each lease of a session.
-pub type LeaseNumber = u32;
+pub type LeaseNumber = u64;
 
 /// A statement that a client has prepared.
 #[derive(Debug, Clone)]

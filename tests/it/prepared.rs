@@ -85,7 +85,7 @@ async fn a_name_of_a_servers_own_is_nobodys_to_use() {
     owner.ask(&[parse("s1", "select 'secret ' || $1"), sync()]).await;
     let mut thief = room.raw("catalog").await;
     for number in 0..8 {
-        let name = format!("greenroom:{number:08x}");
+        let name = format!("greenroom:{number:016x}");
         assert_eq!(codes(&thief.ask(&run(&name, "x")).await), ["26000"], "{name}");
         assert_eq!(codes(&thief.ask(&[describe_statement(&name), sync()]).await), ["26000"], "{name}");
         assert_eq!(tags(&thief.ask(&[close_statement(&name), sync()]).await), "3Z", "{name}");

@@ -58,7 +58,7 @@ async fn procedural_code_does_not_execute_a_strangers_statement() {
     let mut thief = room.raw("catalog").await;
     // Or it would have a private server from the beginning.
     thief.run("begin").await;
-    let sql = "do $$ declare r text; begin execute 'execute \"greenroom:00000001\"' into r; \
+    let sql = "do $$ declare r text; begin execute 'execute \"greenroom:0000000000000001\"' into r; \
                raise notice 'seen: %', r; end $$";
     let seen = text(&thief.query(sql).await);
     assert!(seen.contains("26000") && !seen.contains("secret"), "{seen}");
@@ -71,7 +71,7 @@ async fn a_bind_with_a_very_long_portal_does_not_reach_a_strangers_statement() {
     owner.ask(&[parse("s1", "select 'secret'"), sync()]).await;
     let mut thief = room.raw("catalog").await;
     let portal = "p".repeat(300_000);
-    let frames = [bind(&portal, "greenroom:00000001", &[]), execute(&portal[..63], 0), sync()];
+    let frames = [bind(&portal, "greenroom:0000000000000001", &[]), execute(&portal[..63], 0), sync()];
     let replies = thief.ask(&frames).await;
     assert_eq!((rows(&replies), codes(&replies)), (vec![], vec!["26000".to_owned()]));
 }
@@ -262,8 +262,8 @@ async fn no_text_sees_what_a_stranger_has_prepared_on_the_same_server() {
         &do_block,
         &function,
         "create temp view seen as select statement from pg_prepared_statements; select * from seen",
-        "explain analyze execute \"greenroom:00000001\"",
-        "begin; execute \"greenroom:00000001\"",
+        "explain analyze execute \"greenroom:0000000000000001\"",
+        "begin; execute \"greenroom:0000000000000001\"",
     ];
     for sql in ways {
         for by_parse in [false, true] {

@@ -15,7 +15,7 @@ use crate::pool::{AcquireError, CloseReason, Ear, Kind, Lease, Member};
 use crate::protocol::message::{self, Severity};
 use crate::protocol::tag::TxStatus;
 use crate::server::{Code, Dress, QueryError, Remains, Role, Sequences};
-use crate::session::{Description, PinReason, Takeover};
+use crate::session::{Description, PinReason, Serial, Takeover};
 use crate::sql::{Effect, Effects};
 
 /// What a wait for a server brings.
@@ -30,7 +30,7 @@ pub(super) enum Brought {
     /// The session's own, which has told what there is of the session on it.
     Asked(Lease, Remains),
     /// The session's own, which was given the client's statements by their own names, and has told of them.
-    TakenOver(Lease, Vec<(u32, Option<Description>)>),
+    TakenOver(Lease, Vec<(Serial, Option<Description>)>),
 }
 
 /// Why it brings none.
