@@ -120,7 +120,7 @@ impl Session {
             Frontend::PARSE => {
                 let (name, rest) = body::cstr(body).unwrap_or((body, b""));
                 if !name.is_empty() {
-                    return self.on_large_named_parse(name, rest, server);
+                    return self.on_large_named_parse(start, name, rest, server);
                 }
                 let ahead = self.clear_way_for_anything(server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 if ahead.waits() {

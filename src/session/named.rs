@@ -34,8 +34,8 @@ enum Place {
     Shared(Id),
     /// On the server, by the client's name, or nowhere at all.
     Own,
-    /// On the server, by this name of ours or the client's, but its columns are others now.
-    Stale(Option<Id>),
+    /// On the server, but its columns are others now, or what its literals mean.
+    Stale,
     /// It has to be waited for.
     Await,
 }
@@ -66,17 +66,13 @@ impl Session {
             self.pin_for(PinReason::PreparedStatement);
         }
         let Some(server) = server else { return self.block(Asked::Bind(None)) };
-        let taken = self.statements.get(name).map(|statement| statement.serial);
-        let place = taken.map(|taken| (taken, self.place(name, server)));
-        match place {
-            Some((_, Place::Await)) => return Verdict::AwaitAnswers,
-            // PostgreSQL says that the name is taken, and whatever else is wrong.
-            Some((taken, Place::Shared(id) | Place::Stale(Some(id)))) => {
-                self.put_other_name(frame, HEADER_BYTES, name, |out| prepared::put_name(out, id));
-                self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Again(taken) });
-                return Verdict::Splice(HEADER_BYTES + name.len() + 1);
-            }
-            _ => {}
+        if self.must_have_own(name, server) {
+            return Verdict::AwaitAnswers;
+        }
+        if let Some((taken, id)) = self.name_taken(name, server) {
+            self.put_other_name(frame, HEADER_BYTES, name, |out| prepared::put_name(out, id));
+            self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Again(taken) });
+            return Verdict::Splice(HEADER_BYTES + name.len() + 1);
         }
         let body = &frame[HEADER_BYTES + name.len() + 1..];
         let statement = Statement::new(self.statements.next_serial(), body, effects);
@@ -99,18 +95,30 @@ impl Session {
     }
 
     /// A Parse that gives a name, and is too large to be read or kept: only a server of the session's own has it.
-    pub(super) fn on_large_named_parse(&mut self, name: &[u8], rest: &[u8], server: Option<&mut Prepared>) -> Verdict {
+    pub(super) fn on_large_named_parse(
+        &mut self,
+        start: &[u8],
+        name: &[u8],
+        rest: &[u8],
+        server: Option<&mut Prepared>,
+    ) -> Verdict {
         if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
         self.pin_for(PinReason::PreparedStatement);
         let Some(server) = server else { return self.block(Asked::Bind(None)) };
-        if self.statements.get(name).is_some() && matches!(self.place(name, server), Place::Await) {
+        if self.must_have_own(name, server) {
             return Verdict::AwaitAnswers;
+        }
+        self.passing = Some(Passing { is_named: true, ..self.passing(rest, false) });
+        let has_end = start.len() > HEADER_BYTES + name.len();
+        if has_end && let Some((taken, id)) = self.name_taken(name, server) {
+            self.put_other_name(start, HEADER_BYTES, name, |out| prepared::put_name(out, id));
+            self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Again(taken) });
+            return Verdict::Splice(HEADER_BYTES + name.len() + 1);
         }
         let ahead = self.close_ours(server);
         server.client_names_one();
-        self.passing = Some(Passing { is_named: true, ..self.passing(rest, false) });
         self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Untold });
         ahead
     }
@@ -153,7 +161,7 @@ impl Session {
         match (place, serial) {
             (Place::Await, _) => Verdict::AwaitAnswers,
             (Place::Shared(id), _) => other(self, &|out| prepared::put_name(out, id), asked(serial)),
-            (Place::Stale(_), Some(serial)) => {
+            (Place::Stale, Some(serial)) => {
                 other(self, &|out| out.extend_from_slice(STALE), Asked::Stale { serial, describes: !is_bind })
             }
             _ => {
@@ -196,6 +204,43 @@ impl Session {
         self.queue.has_ended_one() && is_uncertain()
     }
 
+    /// Where a statement has the name, and the server does not have it under the client's own: by which number of ours a Parse
+    /// finds it taken, so that PostgreSQL says so itself, and whatever else is wrong before that.
+    ///
+    /// If the server lacks the statement, an empty one stands for it, which can be prepared even if a transaction has failed.
+    fn name_taken(&mut self, name: &[u8], server: &mut Prepared) -> Option<(Serial, Id)> {
+        let statement = self.statements.get(name)?;
+        let serial = statement.serial;
+        let found = match self.shares(server) {
+            true => server.find(&self.key(statement)),
+            false if matches!(statement.own(self.lease), Own::There | Own::Again(_)) => return None,
+            false => None,
+        };
+        let id = found.map_or_else(|| self.stand_in(serial, server), |found| found.id);
+        Some((serial, id))
+    }
+
+    /// Whether a Parse has to wait until the server has the statement under its own name: PostgreSQL cuts off what is longer,
+    /// but tells of all that the Parse has.
+    fn must_have_own(&mut self, name: &[u8], server: &mut Prepared) -> bool {
+        name.len() > statements::MOST_NAME_BYTES && matches!(self.place(name, server), Place::Await)
+    }
+
+    /// Prepares an empty statement under a name of ours, for a message that fails because of it.
+    fn stand_in(&mut self, serial: Serial, server: &mut Prepared) -> Id {
+        let Self { splice, queue, batch, .. } = self;
+        let id = server.stand_in(*batch, |id| {
+            close_statement(splice, |out| prepared::put_name(out, id));
+            queue.push(Asked::Close(Closing::Ours(Some(id))));
+        });
+        message::frame(splice, Frontend::PARSE.0, |out| {
+            prepared::put_name(out, id);
+            out.extend_from_slice(b"\0\0\0\0");
+        });
+        queue.push(Asked::Prepare { id: Some(id), whose: Whose::Ours(serial) });
+        id
+    }
+
     /// Looks for the client's statement of this name, and has it prepared if the server lacks it.
     ///
     /// What is prepared for it stands in the client's own batch, and an error in it is what PostgreSQL would have said of the
@@ -220,7 +265,7 @@ impl Session {
             true => server.find(&self.key(&statement)).map(|found| (Some(found.id), found.description)),
             false => match statement.own(self.lease) {
                 Own::There => return Place::Own,
-                Own::Lost => return Place::Stale(None),
+                Own::Lost => return Place::Stale,
                 Own::Again(description) => Some((None, description.clone())),
                 Own::Unknown | Own::Missing => None,
             },
@@ -231,9 +276,9 @@ impl Session {
                 self.looked_at = None;
                 id.map_or(Place::Own, Place::Shared)
             }
-            Some((id, _)) if is_looked_at => {
+            Some(_) if is_looked_at => {
                 self.looked_at = None;
-                Place::Stale(id)
+                Place::Stale
             }
             _ => {
                 self.looked_at = Some(serial);
@@ -285,7 +330,7 @@ impl Session {
         queue.push(Asked::Prepare { id: None, whose: Whose::Ours(statement.serial) });
         describe_statement(splice, |out| out.extend_from_slice(name));
         queue.push(Asked::Description { id: None, serial: statement.serial });
-        self.statements.set_own(statement.serial, self.lease, &Own::Again(None));
+        self.statements.is_prepared_again(statement.serial, self.lease);
     }
 
     /// The frame goes out with the client's own name in it, which is no statement's where others are served too.

@@ -215,6 +215,15 @@ impl Prepared {
         id
     }
 
+    /// An empty statement is about to be prepared that nobody will use, and is to be closed. `close` is told what has to be
+    /// closed ahead of it: whatever is to be.
+    pub fn stand_in(&mut self, batch: Batch, close: impl FnMut(Id)) -> Id {
+        self.close_in(batch, close);
+        self.last_id += 1;
+        self.closing.push((self.last_id, None));
+        self.last_id
+    }
+
     fn no_more(&mut self, key: &Key, id: Id) {
         self.bytes -= key.content.bytes();
         self.closing.push((id, None));
@@ -245,8 +254,12 @@ impl Prepared {
 
     /// What comes next may see every name, or has the client's own in it: none of ours may be left, and none comes until the
     /// lease ends. `close` is told what has to be closed ahead of it, in the same batch.
-    pub fn leave_to_client(&mut self, batch: Batch, mut close: impl FnMut(Id)) {
+    pub fn leave_to_client(&mut self, batch: Batch, close: impl FnMut(Id)) {
         self.belong_to_client();
+        self.close_in(batch, close);
+    }
+
+    fn close_in(&mut self, batch: Batch, mut close: impl FnMut(Id)) {
         // If an earlier batch was skipped, so was what it should have closed.
         for (id, asked) in self.closing.iter_mut().filter(|(_, asked)| *asked != Some(batch)) {
             *asked = Some(batch);

@@ -291,12 +291,17 @@ impl Session {
         if failed == (Asked::Parse { ours: false }) {
             self.unnamed.fail();
         }
+        if let Asked::Prepare { id: None, whose: Whose::Ours(serial) } = failed {
+            // What was there is closed. Stopped by a cancel, it may well be possible.
+            self.statements.set_own(serial, self.lease, &Own::Unknown);
+        }
         let mut undone = usize::from(failed.changes_statements());
         let Self { unnamed, queue, statements, lease, doubtful, .. } = self;
         let mut was_not_done = |asked: Asked| match asked {
             Asked::Prepare { id: Some(id), .. } if !*doubtful => server.remove(id),
-            // Skipped, or stopped by a cancel: it may well be possible.
-            Asked::Prepare { whose: Whose::Ours(serial), .. } => statements.set_own(serial, *lease, &Own::Unknown),
+            Asked::Prepare { id: None, whose: Whose::Ours(serial) } => {
+                statements.was_not_prepared_again(serial, *lease);
+            }
             Asked::Parse { ours: true } => unnamed.leave_server(),
             Asked::Parse { ours: false } => unnamed.skip(),
             Asked::Query { .. } | Asked::Close(Closing::Unnamed) => unnamed.end_skipped(),

@@ -35,6 +35,8 @@ pub struct Statement {
     pub description: Option<Description>,
     /// Whether the server has it under the client's own name, and in which lease that was found.
     own: (LeaseNumber, Own),
+    /// What that was before it was prepared there again.
+    before: Own,
 }
 
 /// What a server has under the client's own name.
@@ -55,7 +57,8 @@ pub enum Own {
 impl Statement {
     /// A statement that is prepared now; `body` is the rest of its Parse behind the name.
     pub fn new(serial: Serial, body: &[u8], effects: Effects) -> Self {
-        Self { content: Arc::new(Content::new(body)), effects, serial, description: None, own: (0, Own::Unknown) }
+        let content = Arc::new(Content::new(body));
+        Self { content, effects, serial, description: None, own: (0, Own::Unknown), before: Own::Unknown }
     }
 
     /// The same, with its own name on the server of this lease.
@@ -128,6 +131,23 @@ impl Statements {
     /// What the server of this lease has under the client's own name.
     pub fn set_own(&mut self, serial: Serial, lease: LeaseNumber, own: &Own) {
         self.change(serial, |statement| statement.own = (lease, own.clone()));
+    }
+
+    /// It is about to be prepared under the client's own name, in place of what may be there.
+    pub fn is_prepared_again(&mut self, serial: Serial, lease: LeaseNumber) {
+        self.change(serial, |statement| {
+            statement.before = statement.own(lease).clone();
+            statement.own = (lease, Own::Again(None));
+        });
+    }
+
+    /// The server has skipped that, and has what it had.
+    pub fn was_not_prepared_again(&mut self, serial: Serial, lease: LeaseNumber) {
+        self.change(serial, |statement| {
+            if *statement.own(lease) == Own::Again(None) {
+                statement.own.1 = statement.before.clone();
+            }
+        });
     }
 
     fn change(&mut self, serial: Serial, change: impl Fn(&mut Statement)) {

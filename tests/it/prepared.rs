@@ -242,6 +242,67 @@ async fn a_name_that_is_taken_is_told_by_that_name_on_whichever_server() {
 }
 
 #[tokio::test]
+async fn a_name_is_taken_where_its_statement_cannot_be_prepared_any_more() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut client, mut greedy) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.run("create table going (a int)").await;
+    client.ask(&[parse("s1", "select * from going"), parse("s2", HOUR), sync()]).await;
+    client.run("drop table going").await;
+    let long = format!("select 1 /* {} */", "x".repeat(300_000));
+    for in_use in [false, true] {
+        if in_use {
+            // A server that has none of them is left.
+            greedy.run("deallocate all").await;
+            greedy.run("begin").await;
+        }
+        for _ in 0..3 {
+            let replies = client.ask(&[parse("s1", "select 1"), sync()]).await;
+            assert_eq!(codes(&replies), ["42P05"], "in use: {in_use}");
+            assert_eq!(replies[0].field(b'M').as_deref(), Some("prepared statement \"s1\" already exists"));
+            assert_eq!(codes(&client.ask(&[parse("s1", "selekt"), sync()]).await), ["42601"], "that is seen first");
+        }
+    }
+    assert_eq!(pins(&room).await, 0.0);
+    client.run("begin").await;
+    client.query("select 1/0").await;
+    // An empty text can be prepared there.
+    assert_eq!(codes(&client.ask(&[parse("s1", ""), sync()]).await), ["42P05"]);
+    assert_eq!(codes(&client.ask(&[parse("s1", "select 1"), sync()]).await), ["25P02"]);
+    client.run("rollback").await;
+    assert_eq!(codes(&client.ask(&[parse("s1", &long), sync()]).await), ["42P05"]);
+    let set = [parse("", "set time zone 'Asia/Tokyo'"), bind("", "", &[]), execute("", 0), sync()];
+    assert_eq!(codes(&client.ask(&[&[parse("", "select 1")], &set[..]].concat()).await), [""; 0]);
+    assert_eq!(codes(&client.ask(&run("s2", "")).await), ["0A000"], "its literals may be others");
+    assert_eq!(codes(&client.ask(&[parse("s2", "select 1"), sync()]).await), ["42P05"]);
+    let seen = rows(&client.query("select name from pg_prepared_statements").await);
+    assert!(!seen.iter().any(|name| name.contains("greenroom")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_code_has_deallocated_is_gone_though_its_table_has_changed() {
+    const DEALLOCATE: &str = "do $$ begin execute 'deallocate all'; end $$";
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    client.run("create table changing (a int)").await;
+    let prepare = [parse("s1", "select * from changing"), sync()];
+    // The batch that fails skips what it would have prepared again.
+    for before in [vec![], vec![bind("", "nobody", &[]), bind("", "s1", &[]), sync()]] {
+        client.run("alter table changing alter a type int").await;
+        assert_eq!(tags(&client.ask(&prepare).await), "1Z");
+        client.run("prepare keeps_a_server as select 1").await;
+        client.run("alter table changing alter a type bigint").await;
+        assert_eq!(codes(&client.ask(&[describe_statement("s1"), sync()]).await), ["0A000"]);
+        assert_eq!(codes(&client.ask(&prepare).await), ["42P05"]);
+        if !before.is_empty() {
+            assert_eq!(codes(&client.ask(&before).await), ["26000"]);
+        }
+        client.run(DEALLOCATE).await;
+        assert_eq!(tags(&client.ask(&prepare).await), "1Z");
+        client.run("deallocate all").await;
+    }
+}
+
+#[tokio::test]
 async fn a_table_that_has_changed_is_told_as_postgresql_would_tell_it() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
@@ -317,8 +378,8 @@ async fn what_was_to_be_prepared_again_in_a_batch_that_failed_is_there_for_sql_b
     let room = Greenroom::start().auth("trust").servers(1).await;
     let mut client = room.raw("catalog").await;
     // The last Parse keeps the server, on which the statement is prepared again by its own name: that is skipped.
-    let batch = [parse("a", "select 1"), bind("", "nobody", &[]), parse("a", "select 'now'"), sync()];
-    assert_eq!(codes(&client.ask(&batch).await), ["26000"]);
+    let parses = [parse("a", "select 1"), bind("", "nobody", &[]), parse("b", "select 'now'")];
+    assert_eq!(codes(&client.ask(&[&parses[..], &[bind("", "a", &[]), sync()]].concat()).await), ["26000"]);
     assert_eq!(rows(&client.query("select name from pg_prepared_statements").await), ["a"]);
     assert_eq!(rows(&client.query("execute a").await), ["1"]);
 }
