@@ -404,6 +404,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_for_another_is_closed_before_the_next_one_does_and_never_found() {
+        let mut prepared = Prepared::default();
+        let mut stand_in = |batch| {
+            let mut closed = Vec::new();
+            (prepared.stand_in(batch, |id| closed.push(id)), closed)
+        };
+        let (first, second, third) = (stand_in(1), stand_in(1), stand_in(2));
+        assert_eq!((first.1, second.1), (vec![], vec![first.0]));
+        assert_eq!(third.1, [first.0, second.0], "a batch that failed has closed none");
+        assert_eq!((prepared.len(), prepared.bytes, prepared.is_empty()), (0, 0, false));
+        [first.0, second.0].into_iter().for_each(|id| prepared.is_closed(id));
+        assert_eq!(insert(&mut prepared, &key(b"select 1")).1, [third.0]);
+    }
+
+    #[test]
     fn a_server_with_a_name_of_its_clients_keeps_it() {
         let mut prepared = Prepared::default();
         prepared.belong_to_client();

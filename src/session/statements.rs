@@ -368,6 +368,13 @@ mod tests {
         assert!(!statements.are_elsewhere(7) && statements.are_elsewhere(8));
         statements.set_own(serial, 8, &Own::Missing);
         assert!(!statements.are_elsewhere(8));
+        for (lease, before) in [(9, Own::There), (10, Own::Unknown)] {
+            statements.set_own(serial, lease, &before);
+            statements.is_prepared_again(serial, lease);
+            assert_eq!(*statements.get(b"a").expect("it was prepared").own(lease), Own::Again(None));
+            statements.was_not_prepared_again(serial, lease);
+            assert_eq!(*statements.get(b"a").expect("it was prepared").own(lease), before);
+        }
         for (name, body, own) in [(b"b", &b"select 'a'"[..], Own::Lost), (b"c", b"select 1", Own::Unknown)] {
             let serial = statements.next_serial();
             statements.parse(name, Statement::new(serial, body, Effects::NONE));
