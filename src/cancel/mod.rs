@@ -19,7 +19,10 @@ use crate::server::CancelTarget;
 const FIRST_PID: i32 = 1 << 22;
 
 /// Bytes of a secret, as protocol 3.0 has them.
-const SECRET_BYTES: usize = 4;
+const SHORT_SECRET_BYTES: usize = 4;
+
+/// As PostgreSQL has them in protocol 3.2.
+const LONG_SECRET_BYTES: usize = 32;
 
 /// The keys of every session of a proxy.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub struct CancelKeys(Mutex<Keys>);
 #[derive(Debug, Default)]
 struct Keys {
     last: i32,
-    sessions: HashMap<i32, ([u8; SECRET_BYTES], Arc<CancelPlace>)>,
+    sessions: HashMap<i32, (Arc<[u8]>, Arc<CancelPlace>)>,
 }
 
 /// What a session is doing, as far as a cancel is concerned.
@@ -55,15 +58,18 @@ pub struct CancelKey {
     /// The session's process number.
     pub pid: i32,
     /// What a cancel request must bear.
-    pub secret: [u8; SECRET_BYTES],
+    pub secret: Arc<[u8]>,
     /// The session's place.
     pub place: Arc<CancelPlace>,
 }
 
 impl CancelKeys {
-    /// A new session's key, unlike that of any other session.
-    pub fn issue(self: &Arc<Self>) -> CancelKey {
-        let (secret, place) = (rand::rng().random(), Arc::<CancelPlace>::default());
+    /// A new session's key, unlike that of any other session; a long one is for clients that take it.
+    pub fn issue(self: &Arc<Self>, long: bool) -> CancelKey {
+        let mut secret = [0; LONG_SECRET_BYTES];
+        rand::rng().fill(&mut secret);
+        let secret: Arc<[u8]> = secret[..if long { LONG_SECRET_BYTES } else { SHORT_SECRET_BYTES }].into();
+        let place = Arc::<CancelPlace>::default();
         let mut keys = self.0.lock();
         let mut pid = keys.last;
         loop {
@@ -73,7 +79,7 @@ impl CancelKeys {
             }
         }
         keys.last = pid;
-        keys.sessions.insert(pid, (secret, Arc::clone(&place)));
+        keys.sessions.insert(pid, (Arc::clone(&secret), Arc::clone(&place)));
         CancelKey { keys: Arc::clone(self), pid, secret, place }
     }
 
@@ -146,25 +152,28 @@ mod tests {
     #[test]
     fn keys_are_unlike_each_other_and_above_every_real_process_number() {
         let keys = Arc::<CancelKeys>::default();
-        let (first, second) = (keys.issue(), keys.issue());
+        let (first, second) = (keys.issue(false), keys.issue(true));
+        assert_eq!([first.secret.len(), second.secret.len()], [4, 32]);
         assert!(first.pid > FIRST_PID && second.pid > FIRST_PID && first.pid != second.pid);
     }
 
     #[test]
     fn a_key_is_forgotten_with_its_session() {
         let keys = Arc::<CancelKeys>::default();
-        let pid = keys.issue().pid;
+        let pid = keys.issue(false).pid;
         assert!(!keys.0.lock().sessions.contains_key(&pid));
     }
 
     #[tokio::test]
     async fn a_waiting_session_is_woken_by_its_own_key_only() {
         let keys = Arc::<CancelKeys>::default();
-        let key = keys.issue();
+        let key = keys.issue(true);
         key.place.waits();
-        let wrong = key.secret.map(|byte| byte.wrapping_add(1));
-        keys.cancel(key.pid, &wrong).await;
-        assert!(!key.place.cancelled.load(Ordering::Acquire));
+        let wrong: Vec<_> = key.secret.iter().map(|byte| byte.wrapping_add(1)).collect();
+        for wrong in [&wrong, &key.secret[..4], &[]] {
+            keys.cancel(key.pid, wrong).await;
+            assert!(!key.place.cancelled.load(Ordering::Acquire));
+        }
         keys.cancel(key.pid, &key.secret).await;
         key.place.cancelled_while_waiting().await;
     }

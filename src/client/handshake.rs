@@ -151,7 +151,7 @@ mod tests {
         }
         let (verdict, _) = hello(&[SSL, SSL]).await;
         let Err(HandshakeError::Refused(report)) = verdict else { panic!("{verdict:?}") };
-        assert_eq!(report.message, "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.0");
+        assert_eq!(report.message, "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.2");
     }
 
     #[tokio::test]

@@ -82,7 +82,8 @@ pub(super) async fn log_in(
                 Ok(opened) => {
                     metrics.login(LoginResult::Ok);
                     let databases = shared.virtual_databases(&route);
-                    return greet(stream, opened, databases, leftover, state, shared).await;
+                    let key = shared.keys.issue(startup.takes_long_keys);
+                    return greet(stream, opened, key, databases, leftover, state, shared).await;
                 }
                 Err(refusal) => refusal,
             }
@@ -390,13 +391,13 @@ fn named_settings(words: &[Vec<u8>]) -> impl Iterator<Item = Option<&[u8]>> {
 async fn greet(
     mut stream: Stream,
     opened: Opened,
+    key: CancelKey,
     databases: Option<Arc<str>>,
     leftover: BytesMut,
     state: InState<ClientState>,
     shared: &Shared,
 ) -> Option<LoggedIn> {
     let Opened { member, dress, parameters, extensions, kept } = opened;
-    let key = shared.keys.issue();
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);

@@ -10,8 +10,11 @@ use crate::protocol::sqlstate::{
 };
 use crate::protocol::tag::Backend;
 
-/// The newest version of the protocol that is spoken here: 3.0.
-const NEWEST: u32 = 3 << 16;
+/// The oldest version of the protocol that is spoken here: 3.0.
+const OLDEST: u32 = 3 << 16;
+
+/// The newest one: 3.2, which differs from it by longer cancel keys. 3.1 was never given out.
+const NEWEST: u32 = OLDEST + 2;
 
 /// What a client asks for when it begins a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Startup {
     pub replication: bool,
     /// Settings for the session (`application_name`, `client_encoding`, ...), in the order they came.
     pub parameters: Vec<(Bytes, Bytes)>,
+    /// Whether it takes cancel keys of more than four bytes.
+    pub takes_long_keys: bool,
     /// NegotiateProtocolVersion, to be written before authentication; empty if the client asked for nothing newer.
     pub negotiation: Vec<u8>,
     /// What was read beyond the startup message. Before a password is asked for there is nothing to say: only a client
@@ -54,7 +59,7 @@ impl Startup {
     pub(super) fn read(version: u32, body: &Bytes, leftover: BytesMut) -> Result<Self, Report> {
         let (major, minor) = (version >> 16, version & 0xffff);
         if major != NEWEST >> 16 {
-            let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0");
+            let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2");
             return Err(fatal(FEATURE_NOT_SUPPORTED, message));
         }
         let (mut user, mut database) = (None, None);
@@ -81,8 +86,11 @@ impl Startup {
             Some(database) if !database.is_empty() => text(&database, INVALID_CATALOG_NAME, "database name")?,
             _ => user.clone(),
         };
-        let negotiation = if minor > 0 || !unknown.is_empty() { negotiation(&unknown) } else { Vec::new() };
-        Ok(Self { user, database, options, replication, parameters, negotiation, leftover })
+        let spoken = version.min(NEWEST);
+        let is_as_asked = spoken == version && unknown.is_empty();
+        let negotiation = if is_as_asked { Vec::new() } else { negotiation(spoken, &unknown) };
+        let takes_long_keys = spoken == NEWEST;
+        Ok(Self { user, database, options, replication, parameters, takes_long_keys, negotiation, leftover })
     }
 }
 
@@ -120,12 +128,12 @@ fn wants_replication(value: &[u8]) -> Result<bool, Report> {
     Err(fatal(INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"replication\": \"{value}\"")))
 }
 
-/// NegotiateProtocolVersion as PostgreSQL sends it: the whole version, and the options that it does not know.
-fn negotiation(unknown: &[Bytes]) -> Vec<u8> {
+/// NegotiateProtocolVersion as PostgreSQL sends it: the whole version that is spoken, and the options that it does not know.
+fn negotiation(spoken: u32, unknown: &[Bytes]) -> Vec<u8> {
     let mut out = Vec::new();
     let count = u32::try_from(unknown.len()).expect("a startup message holds a few thousand at most");
     frame(&mut out, Backend::NEGOTIATE_PROTOCOL.0, |out| {
-        out.extend_from_slice(&NEWEST.to_be_bytes());
+        out.extend_from_slice(&spoken.to_be_bytes());
         out.extend_from_slice(&count.to_be_bytes());
         for name in unknown {
             put_str(out, name);
@@ -171,10 +179,24 @@ mod tests {
 
     #[test]
     fn a_newer_minor_version_and_unknown_options_are_negotiated() {
-        let startup = read(NEWEST + 2, b"user\0u\0_pq_.a\0on\0_pq_.b\0\0\0").unwrap();
-        assert_eq!(startup.negotiation, b"v\0\0\0\x1a\0\x03\0\0\0\0\0\x02_pq_.a\0_pq_.b\0");
-        assert_eq!(read(NEWEST + 2, b"user\0u\0\0").unwrap().negotiation, b"v\0\0\0\x0c\0\x03\0\0\0\0\0\0");
+        let startup = read(NEWEST + 7, b"user\0u\0_pq_.a\0on\0_pq_.b\0\0\0").unwrap();
+        assert_eq!(startup.negotiation, b"v\0\0\0\x1a\0\x03\0\x02\0\0\0\x02_pq_.a\0_pq_.b\0");
+        assert_eq!(read(NEWEST + 1, b"user\0u\0\0").unwrap().negotiation, b"v\0\0\0\x0c\0\x03\0\x02\0\0\0\0");
         assert!(startup.parameters.is_empty());
+        let old = read(OLDEST, b"user\0u\0_pq_.a\0on\0\0").unwrap();
+        assert_eq!(old.negotiation, b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.a\0");
+    }
+
+    #[test]
+    fn who_speaks_the_newest_version_takes_long_keys() {
+        for (version, long) in [(OLDEST, false), (OLDEST + 1, false), (NEWEST, true), (NEWEST + 7, true)] {
+            let startup = read(version, b"user\0u\0\0").unwrap();
+            assert_eq!(
+                (startup.takes_long_keys, startup.negotiation.is_empty()),
+                (long, version <= NEWEST),
+                "{version}"
+            );
+        }
     }
 
     #[test]
@@ -184,7 +206,7 @@ mod tests {
             (report.code, report.message)
         };
         let (code, message) = refusal(2 << 16, b"anything");
-        assert_eq!((code, &*message), ("0A000", "unsupported frontend protocol 2.0: server supports 3.0 to 3.0"));
+        assert_eq!((code, &*message), ("0A000", "unsupported frontend protocol 2.0: server supports 3.0 to 3.2"));
         assert_eq!(refusal(NEWEST, b"database\0d\0\0").0, "28000");
         assert_eq!(refusal(NEWEST, b"user\0\0\0").0, "28000");
         for broken in [&b""[..], b"user\0u\0", b"user\0u", b"user\0u\0\0more\0", b"user\0u\0\0\0"] {

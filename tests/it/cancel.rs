@@ -40,6 +40,22 @@ async fn a_unix_socket_takes_cancels_as_well() {
 }
 
 #[tokio::test]
+async fn a_client_of_protocol_3_2_has_a_long_key_that_cancels() {
+    let room = Greenroom::start().await;
+    for (version, bytes) in [(0x0003_0000, 4), (0x0003_0001, 4), (0x0003_0002, 32)] {
+        let mut client = RawClient::log_in(room.address(), &room.startup("catalog").version(version)).await;
+        assert!(client.hello.iter().all(|reply| reply.tag != b'v'), "{:?}", client.hello);
+        let (pid, secret) = client.key();
+        assert_eq!(secret.len(), bytes, "{version:x}");
+        client.send(&[query("select pg_sleep(60)")]).await;
+        sleepers(&room, 1).await;
+        RawClient::cancel(room.address(), &(pid, secret[..bytes - 1].to_vec())).await;
+        RawClient::cancel(room.address(), &(pid, secret)).await;
+        assert_eq!(codes(&client.until(b'Z', 1).await), ["57014"]);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_secret_cancels_nothing() {
     let room = Greenroom::start().await;
     let mut client = room.raw("catalog").await;

@@ -110,10 +110,45 @@ async fn bytes_behind_an_encryption_request_end_the_connection() {
 #[tokio::test]
 async fn a_newer_protocol_is_negotiated_down() {
     let room = Greenroom::start().await;
-    let startup = room.startup("catalog").version(0x0003_0002).with("_pq_.future", "on");
-    let mut client = RawClient::log_in(room.address(), &startup).await;
-    let answer = client.hello.iter().find(|reply| reply.tag == b'v').expect("NegotiateProtocolVersion");
-    assert!(answer.body.ends_with(b"_pq_.future\0"), "{answer:?}");
+    for (asked, spoken) in [(0x0003_0000, 0x0003_0000), (0x0003_0002, 0x0003_0002), (0x0003_270f, 0x0003_0002_u32)] {
+        let startup = room.startup("catalog").version(asked).with("_pq_.future", "on");
+        let mut client = RawClient::log_in(room.address(), &startup).await;
+        let answer = client.hello.iter().find(|reply| reply.tag == b'v').expect("NegotiateProtocolVersion");
+        let expected = [&spoken.to_be_bytes()[..], &[0, 0, 0, 1], b"_pq_.future\0"].concat();
+        assert_eq!(answer.body, expected, "{asked:x}");
+        assert_eq!(rows(&client.run("select 1").await), ["1"]);
+    }
+}
+
+/// libpq of 18 asks for the version that it is told to; older ones do not know these variables.
+#[tokio::test]
+async fn psql_speaks_whatever_version_of_the_protocol_it_likes() {
+    let room = Greenroom::start().await;
+    for (least, most) in [("3.0", "3.0"), ("3.0", "latest"), ("3.2", "3.2"), ("latest", "latest")] {
+        let psql = room.program("psql", "catalog").env("PGMINPROTOCOLVERSION", least).env("PGMAXPROTOCOLVERSION", most);
+        assert_eq!(psql.args(&["-XAtc", "select 1"]).run().await, "1\n", "{least} to {most}");
+    }
+}
+
+#[tokio::test]
+async fn a_replication_connection_is_refused_and_told_where_to_go() {
+    let room = Greenroom::start().await;
+    for wanted in ["true", "1", "on", "yes", "TRUE", "t", "database"] {
+        let startup = room.startup("catalog").with("replication", wanted);
+        let client = RawClient::try_log_in(room.address(), &startup).await;
+        let [refusal] = &client.hello[..] else { panic!("{wanted}: {:?}", client.hello) };
+        assert_eq!(refusal.code().as_deref(), Some("0A000"), "{wanted}");
+        let [severity, message, hint] = [b'S', b'M', b'H'].map(|field| refusal.field(field).unwrap_or_default());
+        assert_eq!((&*severity, &*message), ("FATAL", "replication connections are not served by greenroom"));
+        assert_eq!(hint, "Connect to PostgreSQL directly.");
+    }
+    let wrong = RawClient::try_log_in(room.address(), &room.startup("catalog").with("replication", "maybe")).await;
+    assert_eq!(codes(&wrong.hello), ["22023"]);
+    for none in ["false", "off", "0", "no"] {
+        RawClient::log_in(room.address(), &room.startup("catalog").with("replication", none)).await;
+    }
+    let mut client = room.raw("catalog").await;
+    assert_eq!(codes(&client.query("identify_system").await), ["42601"], "no command of replication");
     assert_eq!(rows(&client.run("select 1").await), ["1"]);
 }
 
