@@ -16,7 +16,7 @@ use crate::cancel::CancelKey;
 use crate::config::AuthMethod;
 use crate::metrics::{ClientState, InState, LoginResult};
 use crate::net::Stream;
-use crate::pool::{AcquireError, CloseReason, Kind, Lease, Member, Parameters};
+use crate::pool::{AcquireError, CloseReason, Configured, Kind, Lease, Member, Parameters};
 use crate::protocol::frame::{self, MAX_AUTH_BYTES};
 use crate::protocol::message::{self, Report, Severity};
 use crate::protocol::tag::TxStatus;
@@ -39,6 +39,8 @@ pub(super) struct LoggedIn {
     pub(super) session: Session,
     /// Where the plugin's extensions are, if it has a schema and they have one.
     pub(super) extensions: Option<Arc<str>>,
+    /// What it was told of its settings, and of which configuration they are.
+    pub(super) greeted: Configured,
     /// The server that the session keeps from the start, and why.
     pub(super) kept: Option<(Lease, PinReason)>,
     /// What the client has already sent.
@@ -201,7 +203,7 @@ async fn leaves(stream: &mut Stream, sent: &mut BytesMut) {
 struct Opened {
     member: Member,
     dress: Dress,
-    parameters: Parameters,
+    greeted: Configured,
     extensions: Option<Arc<str>>,
     kept: Option<(Lease, PinReason)>,
 }
@@ -219,19 +221,19 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
     if member.pool.parameters().is_none() || !is_known {
         search_path = provisioning::ensure(&member, route, shared).await?;
     }
-    let parameters = member.pool.parameters();
+    let configured = member.pool.configured();
     let extensions = route.target.extensions.clone();
     let mut dress = Dress::new(search_path, &application_name);
-    let parameters = parameters.unwrap_or_default();
+    let (number, parameters) = configured.map_or((0, Parameters::default()), |known| (known.number, known.parameters));
 
     let Some(reason) = needs_own_server(startup, &parameters, &application_name) else {
-        let parameters = as_the_session_sees_them(&parameters, &dress);
-        return Ok(Opened { member, dress, parameters, extensions, kept: None });
+        let greeted = Configured { number, parameters: as_the_session_sees_them(&parameters, &dress) };
+        return Ok(Opened { member, dress, greeted, extensions, kept: None });
     };
     let kind = Kind::Private { startup: own_startup(startup, &dress)?, dress: dress.clone() };
     let (mut lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
     let defaults = parameters;
-    let parameters = reported.unwrap_or_default();
+    let greeted = Configured { number, parameters: reported.unwrap_or_default() };
     // PostgreSQL has accepted it all: what can go from server to server needs no server of its own.
     let asked = timeout(member.create_timeout(), Remains::ask(lease.server())).await;
     let carried = match asked {
@@ -246,7 +248,7 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
         }
         None => Some((lease, reason)),
     };
-    Ok(Opened { member, dress, parameters, extensions, kept })
+    Ok(Opened { member, dress, greeted, extensions, kept })
 }
 
 /// The settings that the session began with beside those of every session, if all of them can go from server to server.
@@ -397,7 +399,7 @@ async fn greet(
     state: InState<ClientState>,
     shared: &Shared,
 ) -> Option<LoggedIn> {
-    let Opened { member, dress, parameters, extensions, kept } = opened;
+    let Opened { member, dress, greeted, extensions, kept } = opened;
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);
@@ -407,7 +409,7 @@ async fn greet(
     if let Some(view) = databases {
         session.serve_databases(view);
     }
-    for (name, value) in parameters.iter() {
+    for (name, value) in greeted.parameters.iter() {
         message::parameter_status(&mut out, name, value);
         match (&**name, &**value) {
             ("standard_conforming_strings", "off") => session.set_quoting(Quoting::Backslash),
@@ -418,7 +420,9 @@ async fn greet(
     message::backend_key_data(&mut out, key.pid, &key.secret);
     message::ready_for_query(&mut out, TxStatus::Idle);
     match timeout(shared.epoch().timeouts.login, stream.write_all(&out)).await {
-        Ok(Ok(())) => Some(LoggedIn { stream, member, key, dress, session, extensions, kept, leftover, state }),
+        Ok(Ok(())) => {
+            Some(LoggedIn { stream, member, key, dress, session, extensions, greeted, kept, leftover, state })
+        }
         _ => {
             if let Some((lease, _)) = kept {
                 lease.close(CloseReason::Pinned);

@@ -11,7 +11,6 @@ use super::error::AcquireError;
 use super::lease::Lease;
 use super::loan::Grant;
 use super::place::Place;
-use super::reason::CloseReason;
 use super::{Member, Parameters, opening};
 use crate::config::{PoolLimits, PoolMode};
 use crate::metrics::GaugeGuard;
@@ -74,11 +73,11 @@ impl Member {
         loop {
             let (borrowed, seat) = self.pool.scheduler.try_shared(self.pool.index, self.plugin_index)?;
             let mut lease = Lease::shared(self, borrowed, seat);
-            if lease.is_alive() {
+            let Some(reason) = lease.is_unfit() else {
                 self.metrics.acquire_seconds.observe(0.0);
                 return Some(lease);
-            }
-            lease.close(CloseReason::ServerEnded);
+            };
+            lease.close(reason);
         }
     }
 
@@ -108,11 +107,9 @@ impl Member {
                     };
                     let (borrowed, seat) = loan.arrived();
                     let mut lease = Lease::shared(self, borrowed, seat);
-                    if lease.is_alive() {
-                        return Ok((lease, None));
-                    }
+                    let Some(reason) = lease.is_unfit() else { return Ok((lease, None)) };
                     place.back_to_the_front();
-                    lease.close(CloseReason::ServerEnded);
+                    lease.close(reason);
                 }
             }
             Kind::Private { startup, dress } => {

@@ -216,12 +216,14 @@ impl Scheduler {
     pub(super) fn reap(self: &Arc<Self>, now: Instant) {
         let at_ceiling = self.look(|core| core.take_full_for(now));
         self.crew.metrics.at_ceiling.inc_by(at_ceiling.as_secs_f64());
-        self.close_idle(|_, state, entry, total| {
+        self.close_idle(|pool, state, entry, total| {
             entry.follow(&state.limits);
             if entry.is_dead() {
                 Some(CloseReason::ServerEnded)
             } else if entry.expires <= now {
                 Some(CloseReason::Lifetime)
+            } else if entry.configuration != pool.configuration_number() {
+                Some(CloseReason::Reconfigured)
             } else {
                 let idle_for = now.duration_since(entry.idle_since);
                 (total > state.limits.min && idle_for >= state.limits.idle_timeout).then_some(CloseReason::Idle)

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     /// Its life, beside that of others: connections that were opened together do not end together.
     jitter: f64,
     pub(super) expires: Instant,
+    /// What it began with, as a number of its pool's configuration.
+    pub(super) configuration: u64,
     destroy_timeout: Duration,
 }
 
@@ -46,7 +48,9 @@ impl Entry {
     pub(super) fn new(server: Server, occupied: Occupied, limits: &PoolLimits) -> Self {
         let (now, jitter) = (Instant::now(), rand::rng().random_range(0.9..=1.1));
         let destroy_timeout = limits.destroy_timeout;
-        let mut entry = Self { server, occupied, idle_since: now, opened: now, jitter, expires: now, destroy_timeout };
+        let (expires, configuration) = (now, 0);
+        let mut entry =
+            Self { server, occupied, idle_since: now, opened: now, jitter, expires, configuration, destroy_timeout };
         entry.follow(limits);
         entry
     }
@@ -141,12 +145,13 @@ async fn farewell(server: &mut Server, polite: bool) {
     }
 }
 
-/// Whether these are whole messages that a healthy idle server may send: notices and changed settings.
+/// Whether these are whole messages that a healthy idle server may send: notices. One that tells of changed settings is not
+/// what its pool takes it for; the next one is asked.
 fn is_idle_talk(bytes: &[u8]) -> bool {
     let mut buf = BytesMut::from(bytes);
     loop {
         match frame::take(&mut buf, MAX_UNASKED_BYTES) {
-            Ok(Some(frame)) if [Backend::NOTICE, Backend::PARAMETER_STATUS].contains(&Backend(frame.tag)) => {}
+            Ok(Some(frame)) if Backend(frame.tag) == Backend::NOTICE => {}
             Ok(None) => return buf.is_empty(),
             _ => return false,
         }

@@ -61,8 +61,22 @@ impl Lease {
         &mut self.entry().server
     }
 
-    pub(super) fn is_alive(&mut self) -> bool {
-        !self.entry().is_dead()
+    /// Why it is lent to nobody any more, if that is so.
+    pub(super) fn is_unfit(&mut self) -> Option<CloseReason> {
+        let number = self.pool.configuration_number();
+        let entry = self.entry();
+        if entry.is_dead() {
+            return Some(CloseReason::ServerEnded);
+        }
+        (entry.configuration != number).then_some(CloseReason::Reconfigured)
+    }
+
+    /// Whether its pool's servers begin with other settings now; it may be the first one to tell.
+    fn is_outdated(&mut self) -> bool {
+        let pool = Arc::clone(&self.pool);
+        let entry = self.entry();
+        entry.configuration != pool.configuration_number()
+            || (!entry.server.reported.is_empty() && pool.configuration.changes(&entry.server.reported))
     }
 
     /// Whether settings may have been changed on a server that others will have.
@@ -94,6 +108,9 @@ impl Lease {
         }
         if self.entry().expires <= now {
             return self.close(CloseReason::Lifetime);
+        }
+        if self.is_outdated() {
+            return self.close(CloseReason::Reconfigured);
         }
         self.entry().idle_since = now;
         if self.entry().server.cancel.is_cancelling() {

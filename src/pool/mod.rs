@@ -11,6 +11,7 @@
 //! - `loan`: what a waiter is given, on its way to it.
 //! - `migration`: plugins that are served first.
 //! - `store`: idle servers, in bb8.
+//! - `configuration`: the settings that servers begin with.
 //! - `entry`: a server with its slot, its age and its end.
 //! - `lease`: the loan.
 //! - `listener`: what is heard for clients that LISTEN.
@@ -21,6 +22,7 @@
 //! - `reason`: why something was closed.
 
 pub mod acquire;
+pub mod configuration;
 mod crew;
 mod dispatch;
 mod entry;
@@ -48,6 +50,8 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 pub use acquire::{Acquire, Kind, Lent};
+use configuration::Configuration;
+pub use configuration::{Configured, Parameters, is_configured};
 pub use error::AcquireError;
 pub use lease::Lease;
 pub use listener::{Ear, ListenError, Notification};
@@ -63,9 +67,6 @@ use crate::route::{PluginId, PoolKey, Route};
 use crate::secret::Secrets;
 use crate::server::{Connector, DatabaseFacts};
 
-/// The settings a server reported when it logged in, in its own spelling and order.
-pub type Parameters = Arc<[(Box<str>, Box<str>)]>;
-
 /// The idle servers of one (address, physical database, login), and what is known of them.
 pub struct Pool {
     /// Its place in the scheduler.
@@ -76,8 +77,8 @@ pub struct Pool {
     store: Arc<Store>,
     /// What the database's own code may do.
     pub facts: Arc<DatabaseFacts>,
-    /// What the newest connection reported; `None` before the first.
-    parameters: RwLock<Option<Parameters>>,
+    /// What new connections report.
+    configuration: Configuration,
     /// Told when something is known that logins wait for.
     news: Notify,
     /// The search_path its servers start with, in schema division: nothing at all, so that whatever escapes the dress
@@ -89,9 +90,20 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What the newest connection of the pool reported at login; `None` before the first.
+    /// What new connections of the pool report at login; `None` before the first.
     pub fn parameters(&self) -> Option<Parameters> {
-        self.parameters.read().clone()
+        self.configured().map(|configured| configured.parameters)
+    }
+
+    /// The same, with how often that has changed.
+    pub fn configured(&self) -> Option<Configured> {
+        self.configuration.now()
+    }
+
+    /// How often what new connections report has changed.
+    #[inline]
+    pub fn configuration_number(&self) -> u64 {
+        self.configuration.number()
     }
 
     /// Ready at the next [`Self::tell_news`], even if it is waited for later only.
@@ -105,7 +117,7 @@ impl Pool {
     }
 
     fn forget_parameters(&self) {
-        *self.parameters.write() = None;
+        self.configuration.forget();
     }
 
     /// Closes the idle servers of other databases that `statement`, which creates, alters or drops one, names.
@@ -215,7 +227,7 @@ impl Pools {
             Pool {
                 index: scheduler.add_pool(Arc::clone(&store), weak.clone(), &PoolLimits::default()),
                 metrics: server_metrics.pool(&route.target.database),
-                parameters: RwLock::new(None),
+                configuration: Configuration::default(),
                 news: Notify::new(),
                 all_metrics: Arc::clone(&self.metrics),
                 key: key.clone(),

@@ -32,11 +32,12 @@ pub(super) async fn shared(pool: &Arc<Pool>) -> Result<Box<Entry>, Failed> {
     let slot = Slot::counted(Arc::clone(&pool.scheduler));
     let limits = pool.scheduler.pool_limits(pool.index);
     let (fresh, parameters) = open(pool, &limits, startup, Dress::none(), slot).await?;
-    *pool.parameters.write() = Some(parameters);
+    let configuration = pool.configuration.begins(parameters);
     pool.tell_news();
     // Logins that waited for just that leave the queue before the scheduler looks at it again.
     yield_now().await;
     let mut entry = fresh.taken();
+    entry.configuration = configuration;
     entry.is(ServerState::Idle);
     Ok(entry)
 }

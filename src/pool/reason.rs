@@ -7,6 +7,8 @@ pub enum CloseReason {
     Idle,
     /// It was older than maxConnectionLifetimeMillis.
     Lifetime,
+    /// PostgreSQL's configuration has changed since it was opened: new ones begin with other settings.
+    Reconfigured,
     /// Another pool needed its place under the ceiling.
     Evicted,
     /// The ceiling was lowered, and it stood above.
@@ -35,9 +37,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Idle,
         Self::Lifetime,
+        Self::Reconfigured,
         Self::Evicted,
         Self::Ceiling,
         Self::DatabaseChange,
@@ -57,6 +60,7 @@ impl CloseReason {
         match self {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
+            Self::Reconfigured => "reconfigured",
             Self::Evicted => "evicted",
             Self::Ceiling => "ceiling",
             Self::DatabaseChange => "database_change",

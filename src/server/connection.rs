@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::cancel_target::CancelTarget;
 use super::dress::Dress;
+use super::reported::Reported;
 use crate::net::Stream;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, FrameError, body, frame, message};
@@ -22,6 +23,8 @@ pub struct Server {
     pub stream: Stream,
     /// What was SET on it for the session that had it last.
     pub dress: Dress,
+    /// What it has reported of its settings since its login.
+    pub reported: Reported,
     /// The statements of the protocol that it has prepared.
     pub prepared: Prepared,
     /// Settings beyond search_path, application_name and role were perhaps changed on it: nobody else may have it before
@@ -84,6 +87,7 @@ impl Server {
         Self {
             stream,
             dress,
+            reported: Reported::default(),
             prepared: Prepared::default(),
             is_altered: false,
             is_spent: false,
@@ -141,6 +145,7 @@ impl Server {
             while let Some(frame) = frame::take(&mut buf, MAX_ANSWER_BYTES)? {
                 match Backend(frame.tag) {
                     Backend::DATA_ROW => rows.push(row(&frame.body)),
+                    Backend::PARAMETER_STATUS => self.reported.note(&frame.body),
                     Backend::ERROR => refused = Some(refusal(frame.body)),
                     Backend::READY_FOR_QUERY => {
                         let status = frame.body.first().copied().and_then(TxStatus::from_byte);

@@ -286,6 +286,11 @@ impl Dress {
         !self.home.settings.is_empty()
     }
 
+    /// Whether the session has set `name`, in whatever case, itself.
+    pub fn sets(&self, name: &str) -> bool {
+        self.settings.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+    }
+
     /// Whether it is more than search_path, application_name and role.
     #[inline]
     pub fn has_more(&self) -> bool {

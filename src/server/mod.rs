@@ -4,6 +4,7 @@
 //! - [`Connected`]: a connection that is ready for its first query.
 //! - [`Footprint`]: what a connection takes up until PostgreSQL has closed its end.
 //! - [`Server`]: such a connection in use.
+//! - [`Reported`]: what it has reported of its settings.
 //! - [`Dress`]: the settings it wears for a session.
 //! - [`Remains`]: what a session has left on it.
 //! - [`DatabaseFacts`]: what its database's own code may leave behind.
@@ -18,6 +19,7 @@ mod dress;
 mod facts;
 mod login;
 mod probe;
+mod reported;
 mod sasl;
 mod takeover;
 mod wire;
@@ -36,3 +38,4 @@ pub use connection::{QueryError, Row, Sequences, Server};
 pub use dress::{Dress, Role};
 pub use facts::{Code, DatabaseFacts, FactsSnapshot};
 pub use probe::{Remains, Setting};
+pub use reported::Reported;

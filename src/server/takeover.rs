@@ -48,6 +48,7 @@ impl Server {
         loop {
             while let Some(frame) = frame::take(&mut buf, MAX_ANSWER_BYTES)? {
                 match Backend(frame.tag) {
+                    Backend::PARAMETER_STATUS => self.reported.note(&frame.body),
                     Backend::PARAMETER_DESCRIPTION => parameters = Some(frame.body),
                     Backend::ROW_DESCRIPTION => description = parameters.take().zip(Some(frame.body)),
                     Backend::NO_DATA => description = parameters.take().zip(Some(bytes::Bytes::new())),

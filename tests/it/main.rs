@@ -31,6 +31,7 @@ mod pins;
 mod pool;
 mod prepared;
 mod reload;
+mod reported;
 mod routing;
 mod settings;
 mod shares;

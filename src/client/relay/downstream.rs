@@ -53,7 +53,7 @@ impl Relay<'_> {
                 }
                 is_heard_elsewhere = tag == Backend::NOTIFICATION && hearing.tells_of(frame_body);
             }
-            let reply = match &mut self.lending {
+            let mut reply = match &mut self.lending {
                 Lending::Leased(lease) => self.session.on_server(tag, frame_body, &mut lease.server().prepared),
                 // What it says unasked, behind the end of the lease.
                 _ => self.session.on_server(tag, frame_body, &mut Prepared::default()),
@@ -71,11 +71,18 @@ impl Relay<'_> {
                 continue;
             } else if tag == Backend::PARAMETER_STATUS {
                 let report = &unread[HEADER_BYTES..len];
+                if let Lending::Leased(lease) = &mut self.lending {
+                    lease.server().reported.note(report);
+                }
                 if let Some(hearing) = &mut self.hearing {
                     hearing.note_encoding(report);
                 }
                 note_how_texts_are_read(&mut self.session, report);
                 let is_shared = matches!(&self.lending, Lending::Leased(lease) if !lease.is_private());
+                if reply == Reply::Swallow && self.told.lacks(report, &self.dress) {
+                    // The configuration has changed, and the server says so when it answers a message of ours.
+                    reply = Reply::Forward;
+                }
                 let heard = match reply {
                     Reply::Forward => self.told.hears(report, &self.dress, is_shared),
                     _ => Heard::AsItIs,
@@ -168,7 +175,7 @@ fn is_farewell(body: &[u8]) -> bool {
     matches!(severity, Some(b"FATAL" | b"PANIC"))
 }
 
-fn note_how_texts_are_read(session: &mut crate::session::Session, body: &[u8]) {
+pub(super) fn note_how_texts_are_read(session: &mut crate::session::Session, body: &[u8]) {
     match body::parameter_status(body) {
         Some((b"standard_conforming_strings", b"off")) => session.set_quoting(Quoting::Backslash),
         Some((b"standard_conforming_strings", _)) => session.set_quoting(Quoting::Standard),

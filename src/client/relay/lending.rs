@@ -169,6 +169,9 @@ impl Relay<'_> {
 
     /// Dresses a fresh server: what differs goes out ahead of the client's bytes, in the same write. A role is waited for.
     fn lend(&mut self, mut lease: Lease) {
+        if self.told.configuration != self.member.pool.configuration_number() {
+            self.tell_configuration();
+        }
         if !lease.is_private() && !lease.server().dress.is_in_role_of(&self.dress) {
             let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
             self.key.place.waits();

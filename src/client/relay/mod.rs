@@ -184,7 +184,7 @@ impl<'a> Relay<'a> {
             client: client.stream,
             member: client.member,
             key: client.key,
-            told: Told::greeted(&client.dress),
+            told: Told::greeted(&client.dress, client.greeted),
             dress: client.dress,
             session: client.session,
             extensions: client.extensions,

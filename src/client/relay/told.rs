@@ -1,14 +1,25 @@
 //! What the client has been told of its settings: a server that others use says what a RESET returned it to, and the client
-//! hears what that means to its session.
+//! hears what that means to its session. A configuration that has changed is told to all.
 
 use std::sync::Arc;
 
+use super::Relay;
+use super::downstream::note_how_texts_are_read;
+use crate::pool::{Configured, Parameters, is_configured};
+use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Backend, body, message};
-use crate::server::Dress;
+use crate::server::{Dress, Reported};
 
-/// The settings that a shared server begins with other values than the session, as the client was told of them.
+/// What the client was told of its settings.
 #[derive(Debug)]
 pub(super) struct Told {
+    /// How often the configuration had changed that it knows.
+    pub(super) configuration: u64,
+    /// With its login.
+    greeted: Parameters,
+    /// Since then.
+    since: Reported,
+    // Those that a shared server begins with in other values than the session.
     application_name: Arc<str>,
     /// Reported since PostgreSQL 18.
     search_path: Option<Arc<str>>,
@@ -26,8 +37,27 @@ pub(super) enum Heard {
 
 impl Told {
     /// The client was greeted with what the session wears.
-    pub(super) fn greeted(dress: &Dress) -> Self {
-        Self { application_name: Arc::clone(&dress.application_name), search_path: dress.search_path.clone() }
+    pub(super) fn greeted(dress: &Dress, greeted: Configured) -> Self {
+        Self {
+            configuration: greeted.number,
+            greeted: greeted.parameters,
+            since: Reported::default(),
+            application_name: Arc::clone(&dress.application_name),
+            search_path: dress.search_path.clone(),
+        }
+    }
+
+    /// Whether a server reports a setting of the configuration that the client does not know of.
+    pub(super) fn lacks(&self, report: &[u8], dress: &Dress) -> bool {
+        let Some((name, value)) = body::parameter_status(report) else { return false };
+        let Ok(name) = std::str::from_utf8(name) else { return false };
+        is_configured(name) && !dress.sets(name) && self.value(name).map(str::as_bytes) != Some(value)
+    }
+
+    /// The value of a setting, as the client knows it.
+    fn value(&self, name: &str) -> Option<&str> {
+        let at_login = || self.greeted.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
+        self.since.get(name).or_else(at_login)
     }
 
     /// A server reports a setting.
@@ -36,7 +66,10 @@ impl Told {
         let (told, own, home) = match name {
             b"application_name" => (Some(&*self.application_name), Dress::OWN_NAME, Some(dress.home_name())),
             b"search_path" => (self.search_path.as_deref(), Dress::NOWHERE, dress.home_path()),
-            _ => return Heard::AsItIs,
+            _ => {
+                self.since.note(report);
+                return Heard::AsItIs;
+            }
         };
         let (heard, value) = match home {
             Some(home) if server_is_shared && value == own.as_bytes() && told == Some(home) => return Heard::Nothing,
@@ -50,6 +83,28 @@ impl Told {
             _ => self.search_path = Some(value.into()),
         }
         heard
+    }
+}
+
+impl Relay<'_> {
+    /// PostgreSQL's configuration has changed: tells what that changes for the client, where it has set nothing itself.
+    pub(super) fn tell_configuration(&mut self) {
+        let Some(Configured { number, parameters }) = self.member.pool.configured() else { return };
+        for (name, value) in parameters.iter() {
+            let is_known = self.told.value(name) == Some(value);
+            if is_known || !is_configured(name) || self.dress.sets(name) {
+                continue;
+            }
+            let frame = status(name.as_bytes(), value);
+            let report = &frame[HEADER_BYTES..];
+            note_how_texts_are_read(&mut self.session, report);
+            if let Some(hearing) = &mut self.hearing {
+                hearing.note_encoding(report);
+            }
+            self.told.since.note(report);
+            self.own.extend_from_slice(&frame);
+        }
+        self.told.configuration = number;
     }
 }
 
@@ -69,7 +124,7 @@ mod tests {
     #[test]
     fn what_a_shared_server_goes_back_to_is_what_the_session_began_with() {
         let dress = Dress::new(Some("catalog".into()), "ours");
-        let mut told = Told::greeted(&dress);
+        let mut told = Told::greeted(&dress, Configured { number: 0, parameters: Arc::new([]) });
         let own = format!("application_name\0{}\0", Dress::OWN_NAME);
         assert_eq!(told.hears(own.as_bytes(), &dress, true), Heard::Nothing);
         assert_eq!(told.hears(b"application_name\0other\0", &dress, true), Heard::AsItIs);
