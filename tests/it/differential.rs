@@ -31,6 +31,7 @@ mod simple;
 mod startup;
 mod state;
 mod transactions;
+mod two_phases;
 mod unnamed;
 
 use crate::harness::{Greenroom, Limits, RawClient, Room, Startup};

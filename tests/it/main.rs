@@ -16,6 +16,7 @@ mod explain;
 mod faults;
 mod generated;
 mod guards;
+mod habits;
 mod harness;
 mod harness_checks;
 mod layers;

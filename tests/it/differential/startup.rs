@@ -81,6 +81,44 @@ async fn options_are_read_as_postgresql_reads_them() {
         .await;
 }
 
+/// A driver sends what it was given, and believes what it is told: a pooler that repeats the client's own word leads it astray.
+#[tokio::test]
+async fn settings_are_reported_in_postgresqls_spelling() {
+    let spelled = [
+        ("DateStyle", "iso"),
+        ("datestyle", "sql,dmy"),
+        ("DATESTYLE", "European, ISO"),
+        ("client_encoding", "utf-8"),
+        ("client_encoding", "Unicode"),
+        ("client_encoding", "'utf8'"),
+        ("client_encoding", "latin1"),
+        ("client_encoding", "SQL_ASCII"),
+        ("timezone", "utc"),
+        ("TIMEZONE", "europe/BERLIN"),
+        ("TimeZone", "+2"),
+        ("TimeZone", "<+0230>-02:30"),
+        ("intervalstyle", "POSTGRES_verbose"),
+        ("standard_conforming_strings", "1"),
+        ("standard_conforming_strings", "tru"),
+        ("default_transaction_read_only", "YES"),
+        ("application_name", ""),
+        ("application_name", " two  spaces "),
+        ("Application_Name", "naïve\tname"),
+    ];
+    let look =
+        ["show datestyle; show client_encoding; show timezone; show intervalstyle; show application_name", "select 1"];
+    let scripts = spelled.map(|(name, value)| {
+        let set = format!("set {name} to '{}'", value.replace('\'', "''"));
+        Script::new("spelled at login").startup(name, value).queries(look).query(&set).queries(look).query("reset all")
+    });
+    let sets = spelled.map(|(name, value)| format!("set {name} to '{}'", value.replace('\'', "''")));
+    let mut all = Script::new("spelled in statements");
+    for set in &sets {
+        all = all.query(set).query(look[0]).query("begin").query(set).query("rollback");
+    }
+    Differential::start().await.play(scripts.into_iter().chain([all.queries(["reset all", look[0]])])).await;
+}
+
 #[tokio::test]
 async fn startup_parameters_are_refused_in_postgresqls_words() {
     let differential = Differential::start().await;
