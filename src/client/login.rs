@@ -203,6 +203,9 @@ async fn leaves(stream: &mut Stream, sent: &mut BytesMut) {
 struct Opened {
     member: Member,
     dress: Dress,
+    /// What the client is told of its settings.
+    greeting: Parameters,
+    /// What it knows of the configuration then.
     greeted: Configured,
     extensions: Option<Arc<str>>,
     kept: Option<(Lease, PinReason)>,
@@ -227,13 +230,16 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
     let (number, parameters) = configured.map_or((0, Parameters::default()), |known| (known.number, known.parameters));
 
     let Some(reason) = needs_own_server(startup, &parameters, &application_name) else {
-        let greeted = Configured { number, parameters: as_the_session_sees_them(&parameters, &dress) };
-        return Ok(Opened { member, dress, greeted, extensions, kept: None });
+        let greeting = as_the_session_sees_them(&parameters, &dress);
+        let greeted = Configured { number, parameters };
+        return Ok(Opened { member, dress, greeting, greeted, extensions, kept: None });
     };
     let kind = Kind::Private { startup: own_startup(startup, &dress)?, dress: dress.clone() };
     let (mut lease, reported) = member.acquire(kind).await.map_err(not_lent)?;
     let defaults = parameters;
-    let greeted = Configured { number, parameters: reported.unwrap_or_default() };
+    let greeting = reported.unwrap_or_default();
+    // A new server may be the first one of a new configuration: what shared ones have is looked at with the first lease.
+    let greeted = Configured { number: 0, parameters: Arc::clone(&greeting) };
     // PostgreSQL has accepted it all: what can go from server to server needs no server of its own.
     let asked = timeout(member.create_timeout(), Remains::ask(lease.server())).await;
     let carried = match asked {
@@ -248,7 +254,7 @@ async fn open_session(startup: &Startup, route: &Route, shared: &Shared) -> Resu
         }
         None => Some((lease, reason)),
     };
-    Ok(Opened { member, dress, greeted, extensions, kept })
+    Ok(Opened { member, dress, greeting, greeted, extensions, kept })
 }
 
 /// The settings that the session began with beside those of every session, if all of them can go from server to server.
@@ -399,7 +405,7 @@ async fn greet(
     state: InState<ClientState>,
     shared: &Shared,
 ) -> Option<LoggedIn> {
-    let Opened { member, dress, greeted, extensions, kept } = opened;
+    let Opened { member, dress, greeting, greeted, extensions, kept } = opened;
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);
@@ -409,7 +415,7 @@ async fn greet(
     if let Some(view) = databases {
         session.serve_databases(view);
     }
-    for (name, value) in greeted.parameters.iter() {
+    for (name, value) in greeting.iter() {
         message::parameter_status(&mut out, name, value);
         match (&**name, &**value) {
             ("standard_conforming_strings", "off") => session.set_quoting(Quoting::Backslash),

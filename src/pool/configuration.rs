@@ -7,27 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::server::Reported;
+use crate::server::{Reported, is_configured};
 
 /// The settings a server reported when it logged in, in its own spelling and order.
 pub type Parameters = Arc<[(Box<str>, Box<str>)]>;
-
-/// Settings that a session has of its own in any case, and what a server is: no change of them is one of the configuration.
-const OF_A_SESSION_OR_SERVER: [&str; 8] = [
-    "application_name",
-    "search_path",
-    "is_superuser",
-    "session_authorization",
-    "in_hot_standby",
-    "server_version",
-    "server_encoding",
-    "integer_datetimes",
-];
-
-/// Whether this setting comes from the configuration where no session has set it.
-pub fn is_configured(name: &str) -> bool {
-    !OF_A_SESSION_OR_SERVER.contains(&name)
-}
 
 /// What is known of a pool's configuration at one moment.
 #[derive(Debug, Clone)]
@@ -81,20 +64,15 @@ impl Configuration {
         self.number()
     }
 
-    /// A server that has nothing of any session on it has reported these since its login. Whether something has changed.
+    /// A server that has nothing of any session on it has last reported these. Whether something has changed.
     pub(super) fn changes(&self, reported: &Reported) -> bool {
         let mut known = self.parameters.write();
         let Some(parameters) = &*known else { return false };
-        let is_other = |(name, value): &(Box<str>, Box<str>)| {
-            is_configured(name) && reported.get(name).is_some_and(|now| *now != **value)
-        };
+        let is_other = |(name, value): &(Box<str>, Box<str>)| reported.get(name).is_some_and(|now| *now != **value);
         if !parameters.iter().any(is_other) {
             return false;
         }
-        let changed = parameters.iter().map(|(name, value)| {
-            let now = reported.get(name).filter(|_| is_configured(name)).unwrap_or(value);
-            (name.clone(), now.into())
-        });
+        let changed = parameters.iter().map(|(name, value)| (name.clone(), reported.get(name).unwrap_or(value).into()));
         *known = Some(changed.collect());
         self.number.fetch_add(1, Ordering::AcqRel);
         true

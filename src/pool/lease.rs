@@ -73,10 +73,15 @@ impl Lease {
 
     /// Whether its pool's servers begin with other settings now; it may be the first one to tell.
     fn is_outdated(&mut self) -> bool {
-        let pool = Arc::clone(&self.pool);
-        let entry = self.entry();
-        entry.configuration != pool.configuration_number()
-            || (!entry.server.reported.is_empty() && pool.configuration.changes(&entry.server.reported))
+        let number = self.pool.configuration_number();
+        if self.entry().configuration != number {
+            return true;
+        }
+        if self.entry().server.reported.is_empty() {
+            return false;
+        }
+        let reported = std::mem::take(&mut self.entry().server.reported);
+        self.pool.configuration.changes(&reported)
     }
 
     /// Whether settings may have been changed on a server that others will have.

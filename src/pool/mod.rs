@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use acquire::{Acquire, Kind, Lent};
 use configuration::Configuration;
-pub use configuration::{Configured, Parameters, is_configured};
+pub use configuration::{Configured, Parameters};
 pub use error::AcquireError;
 pub use lease::Lease;
 pub use listener::{Ear, ListenError, Notification};

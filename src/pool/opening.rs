@@ -91,9 +91,11 @@ async fn logged_in<'p>(
     occupied: Occupied,
 ) -> Result<(Fresh<'p>, Parameters), Failed> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
-    let parameters = connected.parameters.iter().map(|(name, value)| (text(name), text(value))).collect();
+    let parameters: Parameters = connected.parameters.iter().map(|(name, value)| (text(name), text(value))).collect();
     let cancel = CancelTarget::new(Arc::clone(&pool.connector), connected.pid, connected.secret);
-    let server = Server::new(connected.stream, dress, cancel);
+    let mut server = Server::new(connected.stream, dress, cancel);
+    // Whoever is lent it may have been told otherwise, of other servers.
+    parameters.iter().for_each(|(name, value)| server.reported.set(name, value));
     let mut fresh = Fresh { entry: Some(Box::new(Entry::new(server, occupied, limits))), pool };
     // Whoever changed the database's code without greenroom: it is noticed with the next connection.
     let asked = timeout(limits.create_timeout, pool.facts.ask(&mut fresh.entry().server)).await;

@@ -23,7 +23,7 @@ pub struct Server {
     pub stream: Stream,
     /// What was SET on it for the session that had it last.
     pub dress: Dress,
-    /// What it has reported of its settings since its login.
+    /// What it has reported of its settings since it was last given back, or from its login on.
     pub reported: Reported,
     /// The statements of the protocol that it has prepared.
     pub prepared: Prepared,

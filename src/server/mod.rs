@@ -38,4 +38,4 @@ pub use connection::{QueryError, Row, Sequences, Server};
 pub use dress::{Dress, Role};
 pub use facts::{Code, DatabaseFacts, FactsSnapshot};
 pub use probe::{Remains, Setting};
-pub use reported::Reported;
+pub use reported::{Reported, is_configured};

@@ -172,3 +172,134 @@ async fn a_change_is_told_though_it_is_met_behind_a_message_of_greenrooms() {
     assert_eq!(zone(&mut second).await, news("Asia/Tokyo"));
     assert_eq!(zone(&mut first).await, news("Asia/Tokyo"));
 }
+
+/// Whoever comes with settings logs in at a server of its own, which is new, and is then lent older ones.
+#[tokio::test]
+async fn a_client_that_comes_with_settings_is_told_what_is_in_force_on_the_servers_that_it_is_lent() {
+    let room = room_of_one_zone(3).await;
+    let mut first = room.raw("catalog").await;
+    first.run("select 1").await;
+    room.stage().sql(&format!("alter role {} set timezone to 'Asia/Tokyo'", room.login)).await;
+    let startup = room.startup("search").with("work_mem", "77kB");
+    let mut late = RawClient::log_in(room.address(), &startup).await;
+    let mut believes = told(&late.hello).expect("a zone");
+    for _ in 0..3 {
+        let (news, zone) = zone(&mut late).await;
+        believes = news.unwrap_or(believes);
+        assert_eq!(believes, zone);
+        first.run("begin").await;
+        // The second server is newer than the first.
+        believes = told(&late.run("begin; commit").await).unwrap_or(believes);
+        first.run("commit").await;
+    }
+    assert_eq!(believes, "Asia/Tokyo");
+}
+
+/// Where a database has code of its own, each session has its own server, and no other can tell of anything new.
+#[tokio::test]
+async fn a_client_is_told_what_a_server_of_its_own_begins_with() {
+    let room = room_of_one_zone(3).await;
+    let mut client = room.raw("catalog").await;
+    client
+        .run("create function public.f() returns text language sql as $$ select set_config('a.b', 'c', false) $$")
+        .await;
+    client.leave().await;
+    let mut client = room.raw("catalog").await;
+    client.run("select 1").await;
+    client.leave().await;
+    let mut client = room.raw("catalog").await;
+    assert_eq!(told(&client.hello).as_deref(), Some("UTC"));
+    room.stage().sql(&format!("alter role {} set timezone to 'Asia/Tokyo'", room.login)).await;
+    assert_eq!(zone(&mut client).await, news("Asia/Tokyo"));
+    assert_eq!(zone(&mut client).await, (None, "Asia/Tokyo".to_owned()));
+}
+
+/// PostgreSQL reads its configuration when it is next asked something, whoever asks.
+#[tokio::test]
+async fn a_change_is_told_though_it_is_met_by_a_question_of_greenrooms() {
+    let role = "create role other; grant other to";
+    for set_up in ["", "set role other", "set work_mem to '77kB'; create temp table t (x int)"] {
+        let room = room_of_one_zone(1).await;
+        room.stage().sql(&format!("{role} {}", room.login)).await;
+        let (mut client, mut neighbour) = (room.raw("catalog").await, room.raw("search").await);
+        client.run("select 1").await;
+        if !set_up.is_empty() {
+            client.run(set_up).await;
+        }
+        if !set_up.contains("temp") {
+            neighbour.run("select 1").await;
+        }
+        reconfigure(&room, "Asia/Tokyo").await;
+        assert_eq!(zone(&mut client).await, news("Asia/Tokyo"), "{set_up}");
+        assert_eq!(zone(&mut client).await, (None, "Asia/Tokyo".to_owned()), "{set_up}");
+    }
+}
+
+/// The server's own report of it is an answer to a question that no client has asked: what is left of this session?
+#[tokio::test]
+async fn a_pinned_client_is_told_what_its_server_says_when_it_is_asked_what_is_left() {
+    let fake = FakeServer::start(|_, phase| match phase {
+        Phase::Message(_, frame) if frame.body.starts_with(b"SET TRANSACTION ISOLATION") => {
+            let status = Frame::new(b'S', *b"TimeZone\0Asia/Tokyo\0").bytes();
+            let refused = Frame::new(b'E', *b"SERROR\0VERROR\0C42501\0Mno\0\0").bytes();
+            Answer::Bytes([refused, status, Frame::new(b'Z', *b"I").bytes()].concat())
+        }
+        _ => Answer::Usual,
+    })
+    .await;
+    let room = Greenroom::start().behind(&fake).servers(1).await;
+    let mut client = room.raw("catalog").await;
+    let mut replies = client.query("create temp table t (x int)").await;
+    replies.extend(client.until_quiet(Duration::from_millis(300)).await);
+    assert_eq!(told(&replies).as_deref(), Some("Asia/Tokyo"), "{replies:?}");
+    assert_eq!(told(&client.query("select 1").await), None);
+}
+
+/// In whatever way one client changes a reported setting, it is no configuration: nobody else hears of it, and no
+/// server ends because of it.
+#[tokio::test]
+async fn what_a_client_sets_is_nobody_elses_configuration() {
+    let stage = Stage::own(&[("timezone", "UTC")]).await;
+    // One for those of its own that the client keeps.
+    let room = Greenroom::start().on(stage).servers(2).auth("trust").await;
+    let (mut own, mut other) = (room.raw("catalog").await, room.raw("search").await);
+    other.run("select 1").await;
+    let greeting = |client: &RawClient| {
+        let told = client.hello.iter().filter(|reply| reply.tag == b'S' && reply.word() != "application_name");
+        told.map(|reply| reply.body.to_vec()).collect::<Vec<_>>()
+    };
+    let expected = greeting(&room.raw("search").await);
+    for sql in [
+        "set timezone to 'Asia/Tokyo'",
+        "set time zone 5",
+        "set datestyle to 'sql, dmy'; set intervalstyle to 'iso_8601'",
+        "begin; set timezone to 'Asia/Tokyo'; commit",
+        "begin; set timezone to 'Asia/Tokyo'; rollback",
+        "begin; set local timezone to 'Asia/Tokyo'; commit",
+        "begin; savepoint a; set timezone to 'Asia/Tokyo'; rollback to a; commit",
+        "select set_config('timezone', 'Asia/Tokyo', false)",
+        "update pg_settings set setting = 'Asia/Tokyo' where name = 'TimeZone'",
+        "do $$ begin perform set_config('timezone', 'Asia/Tokyo', false); end $$",
+        "set session characteristics as transaction read only",
+        "set timezone to 'Asia/Tokyo'; select 1/0",
+        "begin; set timezone to 'Asia/Tokyo'; select 1/0",
+    ] {
+        for end in ["rollback; reset all", "rollback; discard all", ""] {
+            own.query(sql).await;
+            if end.is_empty() {
+                drop(std::mem::replace(&mut own, room.raw("catalog").await));
+            } else {
+                own.query(end.split("; ").next().unwrap_or_default()).await;
+                own.query(end.split("; ").last().unwrap_or_default()).await;
+            }
+            let replies = other.run("show timezone; show datestyle; show transaction_read_only").await;
+            assert!(!tags(&replies).contains('S'), "{sql}, {end}: {replies:?}");
+            assert_eq!(rows(&replies), ["UTC", "ISO, MDY", "off"], "{sql}, {end}");
+            let late = room.raw("search").await;
+            assert_eq!(greeting(&late), expected, "{sql}, {end}");
+            late.leave().await;
+        }
+    }
+    let ended = room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"reconfigured\""]);
+    assert_eq!(ended, 0.0);
+}

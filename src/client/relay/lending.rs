@@ -139,7 +139,8 @@ impl Relay<'_> {
                 self.times.lent = Some(Instant::now());
                 self.lend(lease);
             }
-            Ok(Brought::Own(lease)) => {
+            Ok(Brought::Own(mut lease)) => {
+                self.tell_unheard(&mut lease);
                 self.keep(lease);
                 if self.status == TxStatus::Idle {
                     self.note_kept();
@@ -148,6 +149,7 @@ impl Relay<'_> {
             Ok(Brought::Asked(lease, remains)) => self.on_told(lease, remains),
             Ok(Brought::TakenOver(mut lease, told)) => {
                 self.session.has_taken_over(told, &mut lease.server().prepared);
+                self.tell_unheard(&mut lease);
                 self.keep(lease);
             }
             Err(LendError::Acquire(error)) => {
@@ -172,12 +174,17 @@ impl Relay<'_> {
         if self.told.configuration != self.member.pool.configuration_number() {
             self.tell_configuration();
         }
+        if !lease.server().reported.is_empty() {
+            self.tell_unheard(&mut lease);
+        }
         if !lease.is_private() && !lease.server().dress.is_in_role_of(&self.dress) {
             let in_role = timeout(self.member.create_timeout(), in_role(lease, self.dress.clone()));
             self.key.place.waits();
             return self.wait(Box::pin(async { in_role.await? }), false);
         }
         if lease.is_private() {
+            // A new server may be the first one of a new configuration.
+            self.told.configuration = 0;
             if self.member.pool.facts.code() == Code::Stateful || self.session.pin().is_none() {
                 // The database turned out to have code of its own while the session waited.
                 self.session.pin_for(PinReason::DatabaseCode);

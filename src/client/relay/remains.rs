@@ -30,6 +30,7 @@ impl Relay<'_> {
     pub(super) fn on_told(&mut self, mut lease: Lease, remains: Remains) {
         let left = self.take_along(&mut lease, remains);
         self.session.set_settings(self.dress.fingerprint());
+        self.tell_unheard(&mut lease);
         self.keep(lease);
         if !self.session.keeps_only(left) {
             // What was asked meanwhile is asked about in its turn.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::Relay;
 use super::downstream::note_how_texts_are_read;
-use crate::pool::{Configured, Parameters, is_configured};
+use crate::pool::{Configured, Lease, Parameters};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::{Backend, body, message};
-use crate::server::{Dress, Reported};
+use crate::server::{Dress, Reported, is_configured};
 
 /// What the client was told of its settings.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// How often the configuration had changed that it knows.
+    /// How often the configuration had changed that it knows; 0 if what it knows may not be that of shared servers.
     pub(super) configuration: u64,
     /// With its login.
     greeted: Parameters,
@@ -91,20 +91,32 @@ impl Relay<'_> {
     pub(super) fn tell_configuration(&mut self) {
         let Some(Configured { number, parameters }) = self.member.pool.configured() else { return };
         for (name, value) in parameters.iter() {
-            let is_known = self.told.value(name) == Some(value);
-            if is_known || !is_configured(name) || self.dress.sets(name) {
-                continue;
-            }
-            let frame = status(name.as_bytes(), value);
-            let report = &frame[HEADER_BYTES..];
-            note_how_texts_are_read(&mut self.session, report);
-            if let Some(hearing) = &mut self.hearing {
-                hearing.note_encoding(report);
-            }
-            self.told.since.note(report);
-            self.own.extend_from_slice(&frame);
+            self.tell_setting(name, value);
         }
         self.told.configuration = number;
+    }
+
+    /// Tells what the server has said of the configuration when nobody but greenroom listened: as it logged in, and in
+    /// answer to questions of ours.
+    pub(super) fn tell_unheard(&mut self, lease: &mut Lease) {
+        for (name, value) in lease.server().reported.iter() {
+            self.tell_setting(name, value);
+        }
+    }
+
+    fn tell_setting(&mut self, name: &str, value: &str) {
+        let is_known = self.told.value(name) == Some(value);
+        if is_known || !is_configured(name) || self.dress.sets(name) {
+            return;
+        }
+        let frame = status(name.as_bytes(), value);
+        let report = &frame[HEADER_BYTES..];
+        note_how_texts_are_read(&mut self.session, report);
+        if let Some(hearing) = &mut self.hearing {
+            hearing.note_encoding(report);
+        }
+        self.told.since.note(report);
+        self.own.extend_from_slice(&frame);
     }
 }
 
