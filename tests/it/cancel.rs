@@ -49,9 +49,26 @@ async fn a_client_of_protocol_3_2_has_a_long_key_that_cancels() {
         assert_eq!(secret.len(), bytes, "{version:x}");
         client.send(&[query("select pg_sleep(60)")]).await;
         sleepers(&room, 1).await;
-        RawClient::cancel(room.address(), &(pid, secret[..bytes - 1].to_vec())).await;
         RawClient::cancel(room.address(), &(pid, secret)).await;
         assert_eq!(codes(&client.until(b'Z', 1).await), ["57014"]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_cut_or_goes_on_cancels_nothing() {
+    let room = Greenroom::start().await;
+    for version in [0x0003_0000, 0x0003_0002] {
+        let mut client = RawClient::log_in(room.address(), &room.startup("catalog").version(version)).await;
+        client.send(&[query("select pg_sleep(0.5)")]).await;
+        sleepers(&room, 1).await;
+        let (pid, secret) = client.key();
+        let longer = |by: usize| [&secret[..], &vec![0; by]].concat();
+        for wrong in
+            [secret[..secret.len() - 1].to_vec(), secret[..4.min(secret.len() - 1)].to_vec(), longer(1), longer(28)]
+        {
+            RawClient::cancel(room.address(), &(pid, wrong)).await;
+        }
+        assert!(codes(&client.until(b'Z', 1).await).is_empty(), "{version:x}");
     }
 }
 
