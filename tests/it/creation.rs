@@ -306,6 +306,27 @@ async fn idle_servers_are_in_nobodys_way() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_dropped_behind_greenrooms_back_meets_idle_servers() {
+    let stage = Stage::shared().await;
+    let name = format!("{}_mother", stage.database);
+    stage.create_database(&name).await;
+    let room = Greenroom::start()
+        .set("greenroom.division", "database")
+        .set("greenroom.unknownDatabases", "passthrough")
+        .on(stage)
+        .await;
+    let mut client = RawClient::log_in(room.address(), &room.stage().startup(&name)).await;
+    client.run("select 1").await;
+    let drop = format!("drop database {name}");
+    let refused = room.stage().postgres().sql("postgres", &drop).await.expect_err("a limit less for the document");
+    assert!(refused.to_string().contains("55006"), "{refused}");
+    room.stage().sql_in("postgres", &format!("{drop} with (force)")).await;
+    room.stage().create_database(&name).await;
+    assert_eq!(rows(&client.run("select 'not missed'").await), ["not missed"]);
+    room.stage().sql_in("postgres", &format!("{drop} with (force)")).await;
+}
+
+#[tokio::test]
 async fn a_login_is_told_what_postgresql_reports_although_its_database_was_named_by_a_statement() {
     let stage = Stage::shared().await;
     stage.sql_in("postgres", &format!("alter role {} createdb", stage.login)).await;
