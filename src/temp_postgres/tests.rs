@@ -131,12 +131,19 @@ async fn every_way_of_asking_for_a_password_works() {
 #[tokio::test]
 async fn a_cluster_speaks_tls_and_obeys_its_own_hba_lines() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let postgres = builder()
-        .tls(made.cert.pem(), made.signing_key.serialize_pem())
-        .hba(["hostssl all all 127.0.0.1/32 scram-sha-256"])
-        .start()
-        .await
-        .unwrap();
+    let with_tls = |builder: Builder| {
+        builder
+            .tls(made.cert.pem(), made.signing_key.serialize_pem())
+            .hba(["hostssl all all 127.0.0.1/32 scram-sha-256"])
+            .start()
+    };
+    let postgres = match with_tls(builder()).await {
+        // The one that was named; this machine's own can.
+        Err(StartError::Exited { log }) if log.contains("SSL is not supported by this build") => {
+            with_tls(TempPostgres::builder()).await.unwrap()
+        }
+        started => started.unwrap(),
+    };
     assert_eq!(one(&postgres, "show ssl").await, "on");
     let plain = tokio_postgres::connect(&postgres.url("postgres"), tokio_postgres::NoTls).await;
     let error = plain.err().unwrap();

@@ -393,6 +393,10 @@ async fn what_a_plan_has_worked_out_under_a_strangers_settings_is_not_ones_own()
         ("set xmlbinary to 'hex'", "select xmlelement(name a, decode('ff41', 'hex'))::text", "<a>/0E=</a>"),
     ] {
         let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+        if sql.contains("xml") && codes(&client.query(sql).await) == ["0A000"] {
+            // This PostgreSQL is built without libxml.
+            continue;
+        }
         client.ask(&[parse("s1", sql), sync()]).await;
         other.run(set).await;
         other.ask(&[parse("s1", sql), sync()]).await;

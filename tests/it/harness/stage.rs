@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use greenroom::config::ListenAddress;
-use greenroom::temp_postgres::{Builder, TempPostgres};
+use greenroom::temp_postgres::{Builder, StartError, TempPostgres};
 use tokio::sync::OnceCell;
 
 use super::{Client, RawClient, Startup};
@@ -51,13 +51,14 @@ impl Stage {
     /// A PostgreSQL of the test's own that lets in over TCP only who uses TLS; nobody vouches for its certificate.
     pub(crate) async fn encrypted() -> Self {
         let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-        let builder = builder().tls(own.cert.pem(), own.signing_key.serialize_pem());
-        Self::build(House::Own(Box::new(open(builder.hba(["hostssl all all all scram-sha-256"])).await))).await
+        let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let only_tls = |builder: Builder| builder.tls(&cert, &key).hba(["hostssl all all all scram-sha-256"]);
+        Self::build(House::Own(Box::new(open_with_tls(only_tls).await))).await
     }
 
     /// A PostgreSQL of the test's own that speaks TLS with this certificate and key.
     pub(crate) async fn with_tls(cert: &str, key: &str) -> Self {
-        let postgres = open(builder().tls(cert, key)).await;
+        let postgres = open_with_tls(|builder| builder.tls(cert, key)).await;
         Self::build(House::Own(Box::new(postgres))).await
     }
 
@@ -155,15 +156,32 @@ impl Drop for Stage {
 }
 
 fn builder() -> Builder {
-    let builder = match std::env::var_os("GREENROOM_PG_BIN") {
-        Some(dir) => TempPostgres::builder().bin_dir(dir),
-        None => TempPostgres::builder(),
-    };
-    builder.setting("max_connections", "200")
+    match std::env::var_os("GREENROOM_PG_BIN") {
+        Some(dir) => machines_own().bin_dir(dir),
+        None => machines_own(),
+    }
+}
+
+fn machines_own() -> Builder {
+    TempPostgres::builder().setting("max_connections", "200")
 }
 
 async fn open(builder: Builder) -> TempPostgres {
-    let postgres = builder.start().await.unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"));
+    furnished(builder.start().await).await
+}
+
+/// One that speaks TLS. Where the PostgreSQL that was named for the tests is built without, it is this machine's own.
+async fn open_with_tls(with_tls: impl Fn(Builder) -> Builder) -> TempPostgres {
+    match with_tls(builder()).start().await {
+        Err(StartError::Exited { log }) if log.contains("SSL is not supported by this build") => {
+            open(with_tls(machines_own())).await
+        }
+        started => furnished(started).await,
+    }
+}
+
+async fn furnished(started: Result<TempPostgres, StartError>) -> TempPostgres {
+    let postgres = started.unwrap_or_else(|error| panic!("no PostgreSQL for the tests: {error}"));
     postgres.sql("postgres", &format!("create role {STAGEHAND}")).await.expect("a superuser may create a role");
     postgres
 }
