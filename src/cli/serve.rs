@@ -21,6 +21,9 @@ pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
         for address in proxy.addresses() {
             tracing::info!(%address, "listening");
         }
+        if let Some(address) = proxy.http_address() {
+            tracing::info!(%address, "metrics and health");
+        }
         let reload = proxy.reload((config, written), set_log_level);
         tokio::select! {
             () = runtime::serve(proxy, stop) => {}

@@ -60,6 +60,11 @@ const HARMLESS_EXTENSIONS: &[&str] = &[
     "xml2",
 ];
 
+/// What PostgreSQL makes of its own C code for every range type; they call only functions that the catalogs show as well.
+/// It makes nothing else in the language `internal` but aggregates.
+const CONSTRUCTORS_OF_RANGES: &str = "('range_constructor2', 'range_constructor3', \
+     'multirange_constructor0', 'multirange_constructor1', 'multirange_constructor2')";
+
 /// What is known of one physical database, shared by everybody who serves it.
 #[derive(Debug, Default)]
 pub struct DatabaseFacts {
@@ -173,7 +178,8 @@ fn question() -> String {
     );
     let conditions = [
         // Functions and procedures: by their body if it can be read, and by what their arguments default to. One in C may do
-        // anything, unless its extension is known. A body that PostgreSQL has parsed is a column since 14.
+        // anything, unless its extension is known, and so may PostgreSQL's own under another name. A body that PostgreSQL has
+        // parsed is a column since 14.
         format!(
             "FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
              WHERE p.pronamespace NOT IN {system} AND p.prokind <> 'a'
@@ -181,7 +187,8 @@ fn question() -> String {
                WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
                AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.extname IN ({extensions}))
              AND (p.proargdefaults::pg_catalog.text ~ (SELECT calls_or_nextval FROM stored)
-               OR CASE WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN true
+               OR CASE WHEN l.lanname = 'internal' THEN p.prosrc NOT IN {CONSTRUCTORS_OF_RANGES}
+                  WHEN l.lanname NOT IN ('sql', 'plpgsql') THEN true
                   WHEN p.prosrc = '' THEN
                     pg_catalog.to_jsonb(p) ->> 'prosqlbody' ~ (SELECT calls_or_nextval FROM stored)
                     OR pg_catalog.to_jsonb(p) ->> 'prosqlbody' ~ (SELECT reads FROM stored)

@@ -224,6 +224,30 @@ async fn what_is_carried_from_server_to_server_pins_nothing() {
 }
 
 #[tokio::test]
+async fn types_of_every_kind_and_what_postgresql_makes_for_them_pin_nothing() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (client, other) = (room.client("catalog").await, room.client("catalog").await);
+    for make in [
+        "create type mood as enum ('well')",
+        "create type pair as (a int, b int)",
+        "create domain positive as int check (value > 0)",
+        "create type span as range (subtype = float8, subtype_diff = float8mi)",
+        "create type words as range (subtype = text, collation = \"C\")",
+        "create aggregate longest(text) (sfunc = text_larger, stype = text)",
+        "create table item (n span)",
+    ] {
+        client.run(make).await;
+    }
+    let text =
+        "select span(1, 2), span(1, 2, '[]'), span_multirange(span(1, 2), span(3, 4)), longest(words('a', 'b')::text)";
+    for session in [&client, &other] {
+        session.run(text).await;
+        session.run("insert into item values (span(1, 2))").await;
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pins_total", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn what_ends_with_its_transaction_pins_nothing() {
     let room = Greenroom::start().servers(2).await;
     let client = room.client("catalog").await;

@@ -78,6 +78,24 @@ const HIDDEN: [(&str, &str, &str); 14] = [
     ),
 ];
 
+/// The same, of what only a superuser may make.
+const HIDDEN_BY_SUPERUSERS: [(&str, &str, &str); 2] = [
+    (
+        "one of PostgreSQL's functions under another name",
+        "create function innocent(text, text, boolean) returns text language internal as 'set_config_by_name'",
+        "select innocent('our.own', 'leak', false)",
+    ),
+    (
+        "the order of a range",
+        "create function compare(text, text) returns int language plpgsql immutable
+             as $$ begin perform set_config('our.own', 'leak', false); return bttextcmp($1, $2); end $$;
+         create operator class hidden for type text using btree
+             as operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 compare(text, text);
+         create type words as range (subtype = text, subtype_opclass = hidden)",
+        "select words('a', 'z')",
+    ),
+];
+
 /// Runs the text as a client of greenroom, and fails the test when the next one finds a trace of it.
 async fn assert_stays_hidden(leaks: &Leaks, place: &str, text: &str) {
     let client = leaks.room.client("catalog").await;
@@ -93,6 +111,18 @@ async fn what_was_hidden_before_greenroom_came_leaves_nothing_for_the_next_clien
         drop::<Client>(room.client("catalog").await);
         let stage = room.close().await;
         stage.client().await.run(&format!("set search_path to catalog; {make}")).await;
+        let leaks = Leaks::of(Greenroom::start().servers(1).on(stage).await).await;
+        assert_stays_hidden(&leaks, place, text).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_superuser_has_hidden_leaves_nothing_for_the_next_client() {
+    for (place, make, text) in HIDDEN_BY_SUPERUSERS {
+        let mut room = Greenroom::start().servers(1).await;
+        drop::<Client>(room.client("catalog").await);
+        let stage = room.close().await;
+        stage.sql(&format!("set search_path to catalog; {make}")).await;
         let leaks = Leaks::of(Greenroom::start().servers(1).on(stage).await).await;
         assert_stays_hidden(&leaks, place, text).await;
     }
