@@ -11,12 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rand::Rng;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use crate::server::CancelTarget;
-
-/// Process numbers of our sessions begin above this: PostgreSQL's own cannot be that high (PID_MAX_LIMIT of Linux), so
-/// that pg_cancel_backend() with one of ours hits no stranger.
-const FIRST_PID: i32 = 1 << 22;
+use crate::server::{CancelTarget, Cancelling};
+use crate::session::LOWEST_PID;
 
 /// Bytes of a secret, as protocol 3.0 has them.
 const SHORT_SECRET_BYTES: usize = 4;
@@ -28,10 +26,33 @@ const LONG_SECRET_BYTES: usize = 32;
 #[derive(Debug, Default)]
 pub struct CancelKeys(Mutex<Keys>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Keys {
+    /// Process numbers of sessions: this one was the last, counted from [`LOWEST_PID`], and the next is so far away.
     last: i32,
+    step: i32,
     sessions: HashMap<i32, (Arc<[u8]>, Arc<CancelPlace>)>,
+}
+
+impl Default for Keys {
+    /// Any beginning and any odd step: each number comes once in a billion, and those of another greenroom in front of the same
+    /// PostgreSQL are hardly ever given to sessions of this one.
+    fn default() -> Self {
+        let mut rng = rand::rng();
+        Self {
+            last: rng.random_range(0..LOWEST_PID),
+            step: rng.random_range(0..LOWEST_PID) | 1,
+            sessions: HashMap::new(),
+        }
+    }
+}
+
+impl Keys {
+    fn next_pid(&mut self) -> i32 {
+        // There are 2^30 numbers from LOWEST_PID on, and an odd step leads to all of them.
+        self.last = self.last.wrapping_add(self.step) & (LOWEST_PID - 1);
+        LOWEST_PID + self.last
+    }
 }
 
 /// What a session is doing, as far as a cancel is concerned.
@@ -41,6 +62,9 @@ pub struct CancelPlace {
     doing: Mutex<Doing>,
     cancelled: AtomicBool,
     wake: Notify,
+    ended: AtomicBool,
+    /// Cancelled when the session is ended.
+    news: Mutex<CancellationToken>,
 }
 
 #[derive(Debug, Default)]
@@ -71,14 +95,10 @@ impl CancelKeys {
         let secret: Arc<[u8]> = secret[..if long { LONG_SECRET_BYTES } else { SHORT_SECRET_BYTES }].into();
         let place = Arc::<CancelPlace>::default();
         let mut keys = self.0.lock();
-        let mut pid = keys.last;
-        loop {
-            pid = pid.checked_add(1).unwrap_or(0).max(FIRST_PID + 1);
-            if !keys.sessions.contains_key(&pid) {
-                break;
-            }
+        let mut pid = keys.next_pid();
+        while keys.sessions.contains_key(&pid) {
+            pid = keys.next_pid();
         }
-        keys.last = pid;
         keys.sessions.insert(pid, (Arc::clone(&secret), Arc::clone(&place)));
         CancelKey { keys: Arc::clone(self), pid, secret, place }
     }
@@ -92,18 +112,7 @@ impl CancelKeys {
                 return;
             }
         };
-        let cancelling = match &*place.doing.lock() {
-            Doing::Nothing => return,
-            Doing::Waiting => {
-                place.cancelled.store(true, Ordering::Release);
-                place.wake.notify_one();
-                return;
-            }
-            Doing::Leased(target) => target.begin(),
-        };
-        if let Err(error) = cancelling.send().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cancel request did not reach PostgreSQL");
-        }
+        place.cancel().await;
     }
 }
 
@@ -123,6 +132,47 @@ impl CancelPlace {
     pub fn rests(&self) {
         *self.doing.lock() = Doing::Nothing;
         self.cancelled.store(false, Ordering::Release);
+    }
+
+    /// Cancels what the session does. Returns once the cancel has ended.
+    pub async fn cancel(&self) {
+        let cancelling = match &*self.doing.lock() {
+            Doing::Nothing => return,
+            Doing::Waiting => {
+                self.cancelled.store(true, Ordering::Release);
+                self.wake.notify_one();
+                return;
+            }
+            Doing::Leased(target) => target.begin(),
+        };
+        if let Err(error) = cancelling.send().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cancel request did not reach PostgreSQL");
+        }
+    }
+
+    /// The server that the session has now, if any, for a signal that PostgreSQL sends: until this is dropped nobody else has
+    /// it.
+    pub fn begin_signal(&self) -> Option<Cancelling> {
+        match &*self.doing.lock() {
+            Doing::Leased(target) => Some(target.begin()),
+            Doing::Nothing | Doing::Waiting => None,
+        }
+    }
+
+    /// Ends the session, as pg_terminate_backend() does.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.news.lock().cancel();
+    }
+
+    /// Whether it was ended.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// This is cancelled when the session is ended. To be followed by a look at [`Self::is_ended`].
+    pub fn wakes(&self, news: CancellationToken) {
+        *self.news.lock() = news;
     }
 
     /// Waits until a cancel comes while the session waits for a server.
@@ -154,7 +204,19 @@ mod tests {
         let keys = Arc::<CancelKeys>::default();
         let (first, second) = (keys.issue(false), keys.issue(true));
         assert_eq!([first.secret.len(), second.secret.len()], [4, 32]);
-        assert!(first.pid > FIRST_PID && second.pid > FIRST_PID && first.pid != second.pid);
+        assert!(first.pid >= LOWEST_PID && second.pid >= LOWEST_PID && first.pid != second.pid);
+    }
+
+    #[test]
+    fn no_number_comes_again_soon_and_another_process_has_others() {
+        let numbers = || {
+            let mut keys = Keys::default();
+            (0..10_000).map(|_| keys.next_pid()).collect::<std::collections::HashSet<_>>()
+        };
+        let (one, other) = (numbers(), numbers());
+        assert_eq!(one.len(), 10_000);
+        assert!(one.iter().all(|pid| *pid >= LOWEST_PID));
+        assert!(one.intersection(&other).count() < 1000);
     }
 
     #[test]
@@ -162,6 +224,17 @@ mod tests {
         let keys = Arc::<CancelKeys>::default();
         let pid = keys.issue(false).pid;
         assert!(!keys.0.lock().sessions.contains_key(&pid));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_news_is_told_that_the_session_was_ended() {
+        let keys = Arc::<CancelKeys>::default();
+        let (place, news) = (keys.issue(false).place.clone(), CancellationToken::new());
+        place.wakes(news.clone());
+        assert!(!place.is_ended());
+        place.end();
+        news.cancelled().await;
+        assert!(place.is_ended());
     }
 
     #[tokio::test]

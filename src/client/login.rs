@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::provisioning;
+use super::registry::Registered;
 use super::reply::{self, Reply};
 use super::shared::Shared;
 use super::startup::Startup;
@@ -35,6 +36,7 @@ pub(super) struct LoggedIn {
     pub(super) stream: Stream,
     pub(super) member: Member,
     pub(super) key: CancelKey,
+    pub(super) registered: Registered,
     pub(super) dress: Dress,
     pub(super) session: Session,
     /// Where the plugin's extensions are, if it has a schema and they have one.
@@ -406,9 +408,11 @@ async fn greet(
     shared: &Shared,
 ) -> Option<LoggedIn> {
     let Opened { member, dress, greeting, greeted, extensions, kept } = opened;
+    let registered = shared.registry.enter(&key, &member);
     let mut out = Vec::with_capacity(1024);
     message::authentication_ok(&mut out);
     let mut session = Session::new(Quoting::Standard);
+    session.is_known_as(key.pid);
     if dress.began_with_settings() {
         session.begins_with_settings();
     }
@@ -426,9 +430,19 @@ async fn greet(
     message::backend_key_data(&mut out, key.pid, &key.secret);
     message::ready_for_query(&mut out, TxStatus::Idle);
     match timeout(shared.epoch().timeouts.login, stream.write_all(&out)).await {
-        Ok(Ok(())) => {
-            Some(LoggedIn { stream, member, key, dress, session, extensions, greeted, kept, leftover, state })
-        }
+        Ok(Ok(())) => Some(LoggedIn {
+            stream,
+            member,
+            key,
+            registered,
+            dress,
+            session,
+            extensions,
+            greeted,
+            kept,
+            leftover,
+            state,
+        }),
         _ => {
             if let Some((lease, _)) = kept {
                 lease.close(CloseReason::Pinned);

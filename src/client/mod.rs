@@ -4,6 +4,7 @@
 //! - `handshake`: what it asks for before anybody knows who it is.
 //! - `login`: who it is, where its data is, and whether that exists.
 //! - `provisioning`: making its schema exist.
+//! - `registry`: who is there, by number.
 //! - `relay`: the loop that carries its bytes.
 //! - `reply`: what greenroom itself says to it.
 //! - `traps`: what schema division keeps from plugins, told in the log.
@@ -13,6 +14,7 @@ mod epoch;
 mod handshake;
 mod login;
 mod provisioning;
+mod registry;
 mod relay;
 mod reply;
 mod shared;

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::epoch::{Epoch, Epochs};
+use super::registry::Registry;
 use super::traps::Traps;
 use crate::auth::{Credentials, Salts};
 use crate::cancel::CancelKeys;
@@ -38,6 +39,8 @@ pub struct Shared {
     secrets: Arc<Secrets>,
     /// The sessions' cancel keys.
     pub keys: Arc<CancelKeys>,
+    /// Every client.
+    pub(super) registry: Arc<Registry>,
     /// Every number.
     pub metrics: Arc<Metrics>,
     epochs: Epochs,
@@ -84,6 +87,7 @@ impl Shared {
             metrics,
             epochs: Epochs::new(limits, draining.clone()),
             keys: Arc::default(),
+            registry: Arc::default(),
             buffers: Buffers::default(),
             draining,
             ending: CancellationToken::new(),

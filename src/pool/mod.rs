@@ -106,6 +106,11 @@ impl Pool {
         self.configuration.number()
     }
 
+    /// The server that it is a pool of.
+    pub fn address(&self) -> &ServerAddress {
+        &self.key.address
+    }
+
     /// Ready at the next [`Self::tell_news`], even if it is waited for later only.
     pub fn news(&self) -> Notified<'_> {
         self.news.notified()

@@ -54,6 +54,11 @@ impl CancelTarget {
         self.tainted.load(Ordering::Acquire)
     }
 
+    /// Something may end it, or cancel what it does, at any time: it must not be lent again.
+    pub fn taint(&self) {
+        self.tainted.store(true, Ordering::Release);
+    }
+
     /// Waits until no cancel is on its way any more.
     pub async fn settled(&self) {
         let mut in_flight = self.in_flight.subscribe();
@@ -67,6 +72,11 @@ impl CancelTarget {
 pub struct Cancelling(Arc<CancelTarget>);
 
 impl Cancelling {
+    /// What it is for.
+    pub fn target(&self) -> &CancelTarget {
+        &self.0
+    }
+
     /// Sends it and waits until PostgreSQL has taken it.
     ///
     /// # Errors
@@ -75,7 +85,7 @@ impl Cancelling {
         let target = &self.0;
         let sent = tokio::time::timeout(CANCEL_TIMEOUT, target.connector.send_cancel(target.pid, &target.secret)).await;
         sent.unwrap_or_else(|_| {
-            target.tainted.store(true, Ordering::Release);
+            target.taint();
             Err(ConnectError::Lost(std::io::ErrorKind::TimedOut.into()))
         })
     }

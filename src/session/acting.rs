@@ -184,7 +184,7 @@ impl Session {
     }
 
     /// The session goes on as if the client had sent this frame, in the place of one that is so long.
-    fn on_rewritten(&mut self, frame: &[u8], len: usize, server: Option<&mut Prepared>) -> Verdict {
+    pub(super) fn on_rewritten(&mut self, frame: &[u8], len: usize, server: Option<&mut Prepared>) -> Verdict {
         match self.on_client(frame, server) {
             Verdict::Forward => {
                 self.splice.extend_from_slice(frame);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::prepared::Id;
+use super::process::SignalNumber;
 use super::statements::Serial;
 
 /// One message that the server will answer, or that decides how others are answered.
@@ -47,6 +48,8 @@ pub enum Asked {
         /// It may free the names of all prepared statements.
         deallocates: bool,
     },
+    /// Execute of what may send this signal.
+    Signal(SignalNumber),
     /// A simple query: ends with ReadyForQuery.
     Query {
         /// It may free the names of all prepared statements.

@@ -142,6 +142,7 @@ impl Through {
                 Verdict::Terminate => panic!("no goodbye was said"),
                 Verdict::ForwardWithWayHome => panic!("no settings are reset here"),
                 Verdict::Database | Verdict::OnlySimpleQuery => panic!("databases are not schemas here"),
+                Verdict::Signal => panic!("nobody sends a signal here"),
                 Verdict::Listen | Verdict::ListenInBatch => panic!("nobody listens here"),
             }
             self.inbox.pop_front();

@@ -43,6 +43,8 @@ pub enum Verdict {
     Listen,
     /// The Parse of one: [`ListenBatch::read`](super::ListenBatch::read) says whether it is alone in its batch.
     ListenInBatch,
+    /// It sends a signal to what may be another session of ours: [`Session::wanted_signal`], then [`Session::stands_in`].
+    Signal,
     /// ReadyForQuery is the whole answer, and no server is needed for it.
     AnswerReady,
     /// The client says goodbye.
@@ -74,7 +76,13 @@ impl Session {
                 if let Some(verdict) = self.act_on_query(text, frame.len()) {
                     return verdict;
                 }
-                let effects = self.read_text(text);
+                let effects = self.effects_of(text);
+                if effects.contains(Effect::Process)
+                    && let Some(verdict) = self.act_on_process_query(frame, text, server.as_deref_mut())
+                {
+                    return verdict;
+                }
+                self.has_read(effects);
                 let ahead = self.clear_way(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| session.ask_query(effects))
             }
@@ -83,10 +91,16 @@ impl Session {
                 if let Some(verdict) = self.act_on_parse(frame, (name, text, types), server.as_deref_mut()) {
                     return verdict;
                 }
-                if !name.is_empty() {
-                    return self.on_named_parse(frame, name, text, server);
+                let effects = self.effects_of(text);
+                if effects.contains(Effect::Process)
+                    && let Some(verdict) = self.act_on_process_parse(frame, server.as_deref_mut())
+                {
+                    return verdict;
                 }
-                let effects = self.read_text(text);
+                if !name.is_empty() {
+                    return self.on_named_parse(frame, name, text, effects, server);
+                }
+                self.has_read(effects);
                 let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
                     session.unnamed.parse(frame);
@@ -144,7 +158,8 @@ impl Session {
             self.unnamed.extend(piece);
         }
         if last && let Some(passing) = self.passing.take() {
-            let effects = passing.scanner.finish();
+            let mut effects = passing.scanner.finish();
+            effects.remove(Effect::Process);
             // Only the beginning of the frame may have been shown before.
             self.is_shown_again = false;
             if passing.is_named {
@@ -252,7 +267,7 @@ impl Session {
         verdict
     }
 
-    fn ask(&mut self, tag: Frontend, frame: &[u8], server: Option<&mut Prepared>) -> Verdict {
+    fn ask(&mut self, tag: Frontend, frame: &[u8], mut server: Option<&mut Prepared>) -> Verdict {
         let body = &frame[HEADER_BYTES..];
         match tag {
             Frontend::BIND => {
@@ -261,6 +276,11 @@ impl Session {
                 if !name.is_empty() {
                     let at = HEADER_BYTES + portal.len() + 1;
                     return self.on_use(frame, at, name, Asked::Bind, server);
+                }
+                if self.unnamed_effects.contains(Effect::Process)
+                    && let Some(verdict) = self.act_on_unnamed_signal(frame, server.as_deref_mut())
+                {
+                    return verdict;
                 }
                 self.executes(self.unnamed_effects);
                 let ahead = self.clear_way(self.unnamed_effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
@@ -293,6 +313,11 @@ impl Session {
             },
             Frontend::EXECUTE => {
                 self.queries += 1;
+                if self.has_signals()
+                    && let Some(signal) = self.signal_of(body::cstr(body).unwrap_or_default().0)
+                {
+                    return self.ask_of_batch(Asked::Signal(signal));
+                }
                 let deallocates = self.bound_effects.contains(Effect::Deallocate);
                 if deallocates {
                     self.statements.clear();
@@ -387,11 +412,17 @@ impl Session {
     #[inline]
     pub(super) fn read_text(&mut self, text: &[u8]) -> Effects {
         let effects = self.effects_of(text);
+        self.has_read(effects);
+        effects
+    }
+
+    /// A text with these effects was read.
+    #[inline]
+    fn has_read(&mut self, effects: Effects) {
         if !effects.is_empty() || !self.unnamed_effects.is_empty() {
             self.unnamed_effects = effects;
             self.leaves(effects);
         }
-        effects
     }
 
     /// What a text may leave behind.
@@ -416,6 +447,7 @@ impl Session {
     pub(super) fn executes(&mut self, mut effects: Effects) {
         // It was told when the text was read.
         effects.remove(Effect::Public);
+        effects.remove(Effect::Process);
         if !effects.is_empty() {
             self.bound_effects.extend(effects);
             self.leaves(effects);
@@ -424,6 +456,7 @@ impl Session {
 
     /// Notes what a text may leave behind.
     pub(super) fn leaves(&mut self, mut effects: Effects) {
+        effects.remove(Effect::Process);
         if effects.contains(Effect::Public) {
             // Of interest for whoever reads the log, not for the server.
             effects.remove(Effect::Public);
@@ -455,7 +488,7 @@ fn about(body: &[u8]) -> About<'_> {
 }
 
 /// The name, the text and the parameter types of a Parse.
-fn parts_of_parse(frame: &[u8]) -> (&[u8], &[u8], &[u8]) {
+pub(super) fn parts_of_parse(frame: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let (name, rest) = body::cstr(&frame[HEADER_BYTES..]).unwrap_or_default();
     let (text, types) = body::cstr(rest).unwrap_or((rest, b""));
     (name, text, types)

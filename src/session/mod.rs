@@ -13,6 +13,7 @@
 //! - `way`: what goes ahead of texts that may see the names of statements.
 //! - `statements`: the client's prepared statements that have names.
 //! - `prepared`: what a server has prepared.
+//! - `process`: numbers of processes, the session's own and those that a signal is for.
 //! - `unnamed`: the client's own unnamed statement.
 //! - `pin`: why a session keeps its server, and until when.
 
@@ -23,6 +24,7 @@ mod hearing;
 mod named;
 pub mod pin;
 pub mod prepared;
+mod process;
 mod replies;
 mod settings;
 pub mod statements;
@@ -38,6 +40,8 @@ use pin::Pin;
 pub use pin::PinReason;
 use prepared::Batch;
 pub use prepared::{Description, Prepared};
+use process::Signals;
+pub use process::{LOWEST_PID, Outcome, SignalNumber, Wanted};
 pub use replies::{Failure, Reply};
 pub use settings::Change;
 pub use statements::Serial;
@@ -72,6 +76,7 @@ pub struct Session {
     status: TxStatus,
     acting: Acting,
     hearing: Hearing,
+    signals: Signals,
     /// What goes to the server in place of the beginning of the frame at hand.
     splice: Vec<u8>,
     /// The statement that was prepared again for the frame at hand, to see what PostgreSQL tells of it now.
@@ -156,6 +161,7 @@ impl Session {
             status: TxStatus::Idle,
             acting: Acting::default(),
             hearing: Hearing::default(),
+            signals: Signals::default(),
             splice: Vec::new(),
             looked_at: None,
             parameters: Vec::new(),
@@ -260,6 +266,7 @@ impl Session {
         self.status = TxStatus::Idle;
         self.acting.failed();
         self.hearing.lease_ended();
+        self.forget_signals();
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;

@@ -23,7 +23,7 @@ use crate::protocol::{Backend, Frontend, body};
 use crate::sql::{Effect, Effects, timeless};
 
 /// What the text of a statement that others use may leave behind: nothing.
-const IS_PLAIN: Effects = Effects::of(&[Effect::Public]);
+const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process]);
 
 /// The longest Parse of a statement that others use, in bytes.
 const MOST_SHARED_BYTES: usize = 64 << 10;
@@ -52,12 +52,12 @@ impl Session {
         frame: &[u8],
         name: &[u8],
         text: &[u8],
+        effects: Effects,
         server: Option<&mut Prepared>,
     ) -> Verdict {
         if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
-        let effects = self.effects_of(text);
         self.leaves(effects);
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
         let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES && name.len() <= statements::MOST_NAME_BYTES;
@@ -89,6 +89,7 @@ impl Session {
             self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Clients });
         } else {
             self.lasting_effects.extend(effects);
+            self.lasting_effects.remove(Effect::Process);
             self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Untold });
         }
         ahead
@@ -139,6 +140,13 @@ impl Session {
         let (serial, effects) = known.map_or((None, Effects::NONE), |(serial, effects)| (Some(serial), effects));
         let is_bind = matches!(asked(None), Asked::Bind(_));
         if is_bind {
+            if effects.contains(Effect::Process)
+                && let Some(statement) = self.statements.get(name)
+                && let content = Arc::clone(&statement.content)
+                && let Some(verdict) = self.act_on_process_bind(frame, content.text(), server.as_deref_mut())
+            {
+                return verdict;
+            }
             self.executes(effects);
             let ahead = self.clear_way(effects, server.as_deref_mut(), Ahead::InBatch);
             if let Some(verdict) = ahead.filter(|verdict| verdict.waits()) {

@@ -22,8 +22,15 @@ const TOLD: Effects = Effects::of(&[
 const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect::Unreadable]);
 
 /// What is no reason to keep a server.
-const NO_REASON: Effects =
-    Effects::of(&[Effect::Code, Effect::Public, Effect::Deallocate, Effect::Reset, Effect::Release, Effect::Local]);
+const NO_REASON: Effects = Effects::of(&[
+    Effect::Code,
+    Effect::Public,
+    Effect::Deallocate,
+    Effect::Reset,
+    Effect::Release,
+    Effect::Local,
+    Effect::Process,
+]);
 
 /// Why a session keeps its server; the words are those of the metric's label and of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +90,7 @@ impl PinReason {
                 Effect::Reset => "reset",
                 Effect::Release => "release",
                 Effect::Local => "local",
+                Effect::Process => "process",
             },
         }
     }

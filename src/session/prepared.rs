@@ -49,6 +49,11 @@ impl Content {
         &self.body
     }
 
+    /// The text.
+    pub fn text(&self) -> &[u8] {
+        body::cstr(&self.body).unwrap_or_default().0
+    }
+
     /// Bytes that it is counted with.
     pub fn bytes(&self) -> usize {
         self.body.len() + OVERHEAD

@@ -43,6 +43,7 @@ impl Session {
             return self.during_prelude(tag);
         }
         match tag {
+            Backend::DATA_ROW if self.has_signals() => self.signal_row(body),
             Backend::DATA_ROW | Backend::COPY_DATA => {}
             Backend::READY_FOR_QUERY => return self.ready(body.first().copied()),
             Backend::COMMAND_COMPLETE | Backend::EMPTY_QUERY | Backend::PORTAL_SUSPENDED => {
@@ -53,6 +54,9 @@ impl Session {
                 if let Some(Asked::Execute { deallocates }) = self.queue.front() {
                     self.queue.pop();
                     self.deallocates(deallocates);
+                } else if let Some(Asked::Signal(signal)) = self.queue.front() {
+                    self.queue.pop();
+                    self.signal_is_done(signal);
                 } else if self.copy_in == CopyIn::Ending {
                     self.queue.copy_in_ended();
                 }
@@ -275,6 +279,9 @@ impl Session {
             self.copy_in = CopyIn::No;
             self.doubtful |= self.copy_has_sync;
         }
+        if self.has_signals() {
+            self.signal_error(body);
+        }
         let Some(failed) = self.queue.front() else { return Reply::Forward };
         if matches!(failed, Asked::Query { .. } | Asked::Call | Asked::Sync) {
             // ReadyForQuery follows by itself.
@@ -332,7 +339,7 @@ impl Session {
     }
 
     /// Whether a description that comes next has to be there as a whole: it is for us.
-    pub fn wants_whole_rows(&self) -> bool {
+    pub fn wants_whole_descriptions(&self) -> bool {
         matches!(self.queue.front(), Some(Asked::Description { .. }))
     }
 }

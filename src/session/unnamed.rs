@@ -63,6 +63,20 @@ impl Unnamed {
         self.pending.push_back(self.arena.len()..self.arena.len());
     }
 
+    /// The Parse that was sent last, or the live one's.
+    pub fn newest(&self) -> &[u8] {
+        let newest = self.pending.back().or(self.live.as_ref());
+        newest.and_then(|range| self.arena.get(range.clone())).unwrap_or_default()
+    }
+
+    /// The Parse that was sent last was changed on its way to the server: this is what the client has sent, as long as that.
+    pub fn was_really(&mut self, frame: &[u8]) {
+        let sent = self.pending.back().and_then(|range| self.arena.get_mut(range.clone()));
+        if let Some(sent) = sent.filter(|sent| sent.len() == frame.len()) {
+            sent.copy_from_slice(frame);
+        }
+    }
+
     /// More bytes of the Parse that was begun last.
     pub fn extend(&mut self, bytes: &[u8]) {
         let Some(range) = self.pending.back_mut() else { return };

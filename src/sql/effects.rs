@@ -50,11 +50,14 @@ pub enum Effect {
     /// Nothing: but until the transaction ends a name or a literal may mean something else (SET LOCAL, temporary tables that
     /// COMMIT drops).
     Local,
+    /// Nothing: but the number of a process is asked for, or used (pg_backend_pid(), pg_cancel_backend(),
+    /// pg_terminate_backend()).
+    Process,
 }
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Role,
         Self::Placeholder,
         Self::Settings,
@@ -76,6 +79,7 @@ impl Effect {
         Self::Reset,
         Self::Release,
         Self::Local,
+        Self::Process,
     ];
 }
 

@@ -56,7 +56,7 @@ impl Leaving {
                     self.effects.extend(Effects::of(&[Effect::Placeholder, Effect::Reading, Effect::Reset]));
                 }
                 let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
-                if defines && !matches!(effect, Effect::Temporary | Effect::Release) {
+                if defines && !matches!(effect, Effect::Temporary | Effect::Release | Effect::Process) {
                     self.effects.insert(Effect::Code);
                 }
                 self.settle();

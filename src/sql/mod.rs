@@ -15,6 +15,7 @@
 //! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
 //! - `listening`: what LISTEN and UNLISTEN name.
+//! - `process`: which numbers of processes a statement asks for, or uses.
 //! - `carried`: which settings a text sets by their names, and which can go from server to server.
 //! - `timeless`: whether a statement says the same whenever it is prepared.
 //! - `quote`: writes names and literals.
@@ -26,6 +27,7 @@ mod letters;
 mod lexer;
 pub mod listening;
 mod open;
+pub mod process;
 pub mod quote;
 pub mod scanner;
 pub mod setting;

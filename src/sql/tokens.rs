@@ -18,8 +18,12 @@ pub(super) enum Token<'t> {
     Opaque,
     /// A number without a sign.
     Number,
-    /// `,`, `=`, `;`, `.`, `*`, `+` or `-`.
+    /// `$1`: its number.
+    Parameter(u16),
+    /// `,`, `=`, `;`, `.`, `*`, `+`, `-` or a parenthesis.
     Mark(char),
+    /// `::`.
+    Cast,
     /// Anything else.
     Unclear,
     /// There is no more.
@@ -96,6 +100,11 @@ impl<'t> Tokens<'t> {
         self.last.0
     }
 
+    /// Where the last token ends.
+    pub(super) fn end(&self) -> usize {
+        self.last.1
+    }
+
     /// The text from `start` to the end of the last token, as it was written.
     pub(super) fn since(&self, start: usize) -> &'t str {
         &self.text[start..self.last.1]
@@ -137,9 +146,13 @@ fn read(text: &str) -> (Token<'_>, usize) {
         [b'"', ..] => quoted(text, '"').map(|(name, len)| (Token::QuotedName(name), len)),
         [b'\'', ..] => quoted(text, '\'').map(|(literal, len)| (Token::Literal(literal), len)),
         [b'e' | b'E', b'\'', rest @ ..] => escaped(rest).map(|len| (Token::Opaque, 2 + len)),
+        [b'$', b'0'..=b'9', ..] => parameter(text),
         [b'$', ..] => dollar_quoted(text).map(|len| (Token::Opaque, len)),
         [b'0'..=b'9', ..] | [b'.', b'0'..=b'9', ..] => number(text).map(|len| (Token::Number, len)),
-        [mark @ (b',' | b'=' | b';' | b'.' | b'*' | b'+' | b'-'), ..] => Some((Token::Mark(*mark as char), 1)),
+        [mark @ (b',' | b'=' | b';' | b'.' | b'*' | b'+' | b'-' | b'(' | b')'), ..] => {
+            Some((Token::Mark(*mark as char), 1))
+        }
+        [b':', b':', ..] => Some((Token::Cast, 2)),
         [first, ..] if is_word_start(*first) => word(text).map(|word| (Token::Word(word), word.len())),
         _ => None,
     };
@@ -202,6 +215,13 @@ fn number(text: &str) -> Option<usize> {
     }
     // Some versions end the number there, others refuse it.
     (!text[len..].starts_with(|next: char| next == '.' || u8::try_from(next).is_ok_and(is_word))).then_some(len)
+}
+
+fn parameter(text: &str) -> Option<(Token<'_>, usize)> {
+    let digits = text[1..].bytes().take_while(u8::is_ascii_digit).count();
+    let is_all = !text[1 + digits..].starts_with(|next: char| u8::try_from(next).is_ok_and(is_word));
+    let number = text[1..=digits].parse().ok().filter(|number| is_all && *number > 0)?;
+    Some((Token::Parameter(number), 1 + digits))
 }
 
 fn word(text: &str) -> Option<&str> {

@@ -69,8 +69,8 @@ pub(super) enum Key {
     Settings,
 }
 
-/// Names of functions that leave something behind, of those that run a string as SQL, and of what shows the names of prepared
-/// statements.
+/// Names of functions that leave something behind, of those that run a string as SQL, of what shows the names of prepared
+/// statements, and of what is about processes.
 const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"set_config", Effect::Settings),
     (b"set_limit", Effect::Settings),
@@ -97,6 +97,9 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"pg_backend_memory_contexts", Effect::Prepare),
     (b"pg_backup_start", Effect::Procedural),
     (b"pg_start_backup", Effect::Procedural),
+    (b"pg_backend_pid", Effect::Process),
+    (b"pg_cancel_backend", Effect::Process),
+    (b"pg_terminate_backend", Effect::Process),
 ];
 
 /// What the names of families of such functions begin with.

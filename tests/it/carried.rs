@@ -147,7 +147,7 @@ async fn a_name_that_has_become_another_role_is_the_one_that_the_session_has_set
     room.stage().sql(&format!("create role {actor}; grant {actor} to {login}")).await;
     let (mut early, mut late, mut holder) =
         (room.raw("catalog").await, room.raw("catalog").await, room.raw("catalog").await);
-    let server = async |client: &mut RawClient| value(client, "select pg_backend_pid()").await;
+    let server = async |client: &mut RawClient| value(client, "select pg_backend_pid() + 0").await;
     set(&mut early, &format!("set role {actor}")).await;
     set(&mut holder, &format!("set role {actor}")).await;
     let first = server(&mut early).await;

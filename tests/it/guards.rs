@@ -21,7 +21,7 @@ fn told(replies: &[Reply]) -> [String; 3] {
 
 /// The process that serves the client's transaction.
 async fn pid(client: &mut RawClient) -> String {
-    rows(&client.run("select pg_backend_pid()").await).remove(0)
+    rows(&client.run("select pg_backend_pid() + 0").await).remove(0)
 }
 
 /// Expects that the process ends, and that the next client has the only place and finds nothing of the one before.

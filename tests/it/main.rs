@@ -19,6 +19,7 @@ mod guards;
 mod habits;
 mod harness;
 mod harness_checks;
+mod identity;
 mod layers;
 mod leaks;
 mod listening;

@@ -40,7 +40,12 @@ impl Relay<'_> {
             let len = unread.len().min(header.total);
             // Most of what a server says: rows need no look.
             let tag = Backend(header.tag);
-            let streams = streams(tag) && !(tag == Backend::ROW_DESCRIPTION && self.session.wants_whole_rows());
+            let is_read = match tag {
+                Backend::ROW_DESCRIPTION => self.session.wants_whole_descriptions(),
+                Backend::DATA_ROW => self.session.has_signals(),
+                _ => false,
+            };
+            let streams = streams(tag) && !is_read;
             if len < header.total && !streams && header.total <= LARGE_BYTES {
                 break;
             }
@@ -101,7 +106,8 @@ impl Relay<'_> {
                 Reply::Forward => down.pass(len),
                 Reply::Swallow => {
                     down.discard(len);
-                    if tag == Backend::READY_FOR_QUERY && self.session.is_settled() {
+                    // What waits for an errand is still to be asked.
+                    if tag == Backend::READY_FOR_QUERY && self.session.is_settled() && self.errand.is_none() {
                         // It was the way home, behind what the client has asked.
                         let is_last = down.unread().is_empty();
                         self.on_ready(is_last)?;

@@ -1,5 +1,5 @@
 //! What a client asked for and greenroom does itself: CREATE DATABASE and DROP DATABASE, where databases are schemas, and
-//! LISTEN.
+//! LISTEN; and the wait for what stands in for a client that a signal is for.
 //!
 //! While an errand runs nothing more that the client sends is looked at, so that answers keep their order; that it has left is
 //! noticed, and ends the errand.
@@ -13,6 +13,7 @@ use crate::cancel::CancelPlace;
 use crate::client::provisioning;
 use crate::client::reply::{self, Reply};
 use crate::metrics::ClientState;
+use crate::pool::Lease;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{message, sqlstate};
 use crate::route::Route;
@@ -20,10 +21,13 @@ use crate::sql::statement::Statement;
 
 /// Something that is being done for the client, which a cancel can end.
 pub(super) struct Errand<'a> {
-    pub(super) done: Pin<Box<dyn Future<Output = Result<(), Reply>> + Send + 'a>>,
+    pub(super) done: Pin<Box<dyn Future<Output = Done> + Send + 'a>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
     pub(super) task: Task,
 }
+
+/// How it ends, and what it brings.
+pub(super) type Done = Result<Option<Box<Lease>>, Reply>;
 
 /// What it is.
 pub(super) enum Task {
@@ -31,6 +35,8 @@ pub(super) enum Task {
     Create,
     /// A LISTEN to this channel, with what is answered ahead of it.
     Listen { channel: String, answers: Vec<u8> },
+    /// A wait for a server that stands in for a client.
+    StandIn,
 }
 
 impl Relay<'_> {
@@ -65,14 +71,14 @@ impl Relay<'_> {
         self.key.place.waits();
         self.state.set(ClientState::Waiting);
         self.errand = Some(Errand {
-            done: Box::pin(async move { provisioning::create(&route, shared).await }),
+            done: Box::pin(async move { provisioning::create(&route, shared).await.map(|()| None) }),
             cancelled: Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await }),
             task: Task::Create,
         });
     }
 
     /// The client is told, and what it has sent meanwhile is read.
-    pub(super) fn on_errand_done(&mut self, done: Result<(), Reply>) -> Flow {
+    pub(super) fn on_errand_done(&mut self, done: Done) -> Flow {
         let task = self.errand.take().map(|errand| errand.task);
         match &mut self.lending {
             Lending::Leased(lease) => {
@@ -85,8 +91,9 @@ impl Relay<'_> {
             }
         }
         match task {
-            Some(Task::Listen { channel, answers }) => self.on_listens(&channel, &answers, done)?,
-            _ => self.errand_is_done(done)?,
+            Some(Task::Listen { channel, answers }) => self.on_listens(&channel, &answers, done.map(drop))?,
+            Some(Task::StandIn) => self.on_stand_in(done),
+            _ => self.errand_is_done(done.map(drop))?,
         }
         self.on_client_bytes(0)
     }

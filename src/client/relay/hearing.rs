@@ -250,7 +250,7 @@ impl Relay<'_> {
         self.key.place.waits();
         self.state.set(ClientState::Waiting);
         self.errand = Some(Errand {
-            done: Box::pin(async move { asked.await.map_err(refused) }),
+            done: Box::pin(async move { asked.await.map(|()| None).map_err(refused) }),
             cancelled: Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await }),
             task: Task::Listen { channel, answers },
         });

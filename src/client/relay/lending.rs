@@ -274,6 +274,9 @@ impl Relay<'_> {
     /// ReadyForQuery has come. At the end of a transaction the server goes back before the client is told, unless the
     /// session keeps it.
     pub(super) fn on_ready(&mut self, is_last: bool) -> Flow {
+        if self.session.has_signals() {
+            self.end_signals();
+        }
         self.turn_passes();
         self.note_changed_code();
         self.note_change();
@@ -310,6 +313,7 @@ impl Relay<'_> {
         let same_code = self.member.pool.facts.is_still(self.facts);
         self.forget_bytes_for_server();
         self.session.lease_ended();
+        self.signalling.clear();
         self.state.set(ClientState::Idle);
         self.key.place.rests();
         if let Lending::Leased(mut lease) = std::mem::replace(&mut self.lending, Lending::Free) {
@@ -358,6 +362,7 @@ impl Relay<'_> {
         }
         self.forget_bytes_for_server();
         self.session.lease_ended();
+        self.signalling.clear();
     }
 
     /// Whatever was on its way to a server that is gone belongs to no other one, nor does the rest of a frame.

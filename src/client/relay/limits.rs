@@ -4,9 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::lending::Lending;
 use super::{Ending, Flow, Relay};
+use crate::cancel::CancelKey;
+use crate::client::epoch::Epoch;
 use crate::protocol::message::{Report, Severity};
 use crate::protocol::sqlstate;
 use crate::protocol::tag::TxStatus;
@@ -97,11 +100,13 @@ impl Relay<'_> {
         Flow::Break(Ending::Told(report))
     }
 
-    /// The proxy drains, or the limits have changed. Those that are nearer now set the timer anew by themselves.
+    /// The proxy drains, the limits have changed, or somebody has ended the client. Limits that are nearer now set the timer
+    /// anew by themselves.
     pub(super) fn on_news(&mut self) {
         self.is_draining = self.shared.draining.is_cancelled();
         self.epoch = self.shared.epoch();
-        self.news = Box::pin(self.epoch.over.clone().cancelled_owned());
+        self.news = news(&self.epoch, &self.key);
+        self.is_ended = self.key.place.is_ended();
     }
 
     /// The first message of a transaction has come.
@@ -122,6 +127,13 @@ impl Relay<'_> {
             self.metrics.transaction_seconds.observe((now - began).as_secs_f64());
         }
     }
+}
+
+/// Ready when there is something to be looked at: in this epoch, or about the client with this key.
+pub(super) fn news(epoch: &Epoch, key: &CancelKey) -> Pin<Box<WaitForCancellationFutureOwned>> {
+    let news = epoch.over.child_token();
+    key.place.wakes(news.clone());
+    Box::pin(news.cancelled_owned())
 }
 
 fn told(code: &'static str, limit: &str) -> Report {

@@ -12,6 +12,7 @@
 //! - `lending`: the lease: asking, dressing, giving back.
 //! - `limits`: deadlines.
 //! - `remains`: what a session has left on its server.
+//! - `signals`: what one client does to another.
 //! - `told`: what the client has heard of its settings.
 //! - `notice`: what is told to others: migrations, and what is expected of public.
 
@@ -23,6 +24,7 @@ mod limits;
 mod notice;
 mod poll;
 mod remains;
+mod signals;
 mod told;
 mod upstream;
 
@@ -35,6 +37,7 @@ use tokio_util::sync::{WaitForCancellationFuture, WaitForCancellationFutureOwned
 
 use super::epoch::Epoch;
 use super::login::LoggedIn;
+use super::registry::Registered;
 use super::reply;
 use super::shared::Shared;
 use crate::cancel::CancelKey;
@@ -49,8 +52,9 @@ use crate::session::{PinReason, Session};
 use errand::Errand;
 use hearing::Hearing;
 use lending::Lending;
-use limits::Timer;
+use limits::{Timer, news};
 use poll::Event;
+use signals::Signalling;
 use told::Told;
 
 /// How a client's time ends.
@@ -71,6 +75,7 @@ pub(super) struct Relay<'a> {
     client: Stream,
     member: Member,
     key: CancelKey,
+    _registered: Registered,
     /// What a server wears for this session.
     dress: Dress,
     /// What the client believes of it.
@@ -131,10 +136,14 @@ pub(super) struct Relay<'a> {
     has_own_sequences: bool,
     /// The limits in time.
     epoch: Arc<Epoch>,
-    /// They have changed, or the proxy drains.
+    /// They have changed, the proxy drains, or the client is ended.
     news: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The client is told to go when it is at rest.
     is_draining: bool,
+    /// Somebody has ended it.
+    is_ended: bool,
+    /// Signals that it may send to others.
+    signalling: Vec<Signalling>,
     /// It is told to go wherever it is. Only waited for while draining.
     ending: Pin<Box<WaitForCancellationFuture<'a>>>,
     times: Times,
@@ -179,10 +188,15 @@ impl<'a> Relay<'a> {
             up.insert(shared.buffers.take(true)).append(&client.leftover);
         }
         let epoch = shared.epoch();
+        let news = news(&epoch, &client.key);
         let mut relay = Self {
             metrics: Arc::clone(&client.member.metrics),
             client: client.stream,
             member: client.member,
+            _registered: client.registered,
+            news,
+            // Before its first statement already.
+            is_ended: client.key.place.is_ended(),
             key: client.key,
             told: Told::greeted(&client.dress, client.greeted),
             dress: client.dress,
@@ -213,9 +227,9 @@ impl<'a> Relay<'a> {
             pinned: None,
             facts: FactsSnapshot::default(),
             has_own_sequences: true,
-            news: Box::pin(epoch.over.clone().cancelled_owned()),
             epoch,
             is_draining: false,
+            signalling: Vec::new(),
             ending: Box::pin(shared.ending.cancelled()),
             times: Times { transaction: None, lent: None, clients_turn: Instant::now(), write_blocked: None },
             timer: Timer::default(),
@@ -264,6 +278,7 @@ impl<'a> Relay<'a> {
             Event::Cancelled => self.fail_outstanding(&reply::Reply::Ours(reply::cancelled())),
             Event::Deadline => self.on_deadline(),
             Event::Draining => Flow::Break(Ending::Told(reply::shutdown())),
+            Event::Ended => self.on_ended(),
         }
     }
 

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::errand::Done;
 use super::lending::{Lending, Lent};
 use super::{HeldBack, Relay};
-use crate::client::reply::Reply;
 use crate::net::{Buffer, Buffers, LARGE_BYTES, Stream};
 
 /// Something that needs a decision.
@@ -33,11 +33,13 @@ pub(super) enum Event {
     /// It has taken that, and ReadyForQuery is next.
     Told,
     /// What was done for the client is done.
-    ErrandDone(Result<(), Reply>),
+    ErrandDone(Done),
     /// The client cancelled its wait.
     Cancelled,
     Deadline,
     Draining,
+    /// Somebody has ended it.
+    Ended,
 }
 
 /// Answers of our own that a client may leave untaken, in bytes, before it is read from no more.
@@ -88,6 +90,9 @@ impl Relay<'_> {
         }
         while !self.is_draining && self.news.as_mut().poll(cx).is_ready() {
             self.on_news();
+        }
+        if self.is_ended && self.is_to_end() {
+            return Poll::Ready(Event::Ended);
         }
         if self.is_draining {
             let may_go = self.is_at_rest() && !self.owes_client();

@@ -93,6 +93,7 @@ impl Relay<'_> {
                     Listens::NotYet => break,
                     Listens::Passes => self.session.let_listen_pass(),
                 },
+                Verdict::Signal => self.obey_signal(),
                 Verdict::AwaitServer => self.held_back = HeldBack::ForServer,
                 Verdict::TakeOver => {
                     self.held_back = HeldBack::ForServer;
@@ -181,6 +182,7 @@ impl Relay<'_> {
             Verdict::AwaitServer
             | Verdict::AwaitAnswers
             | Verdict::TakeOver
+            | Verdict::Signal
             | Verdict::Listen
             | Verdict::ListenInBatch => {}
             Verdict::EndsCopy => {

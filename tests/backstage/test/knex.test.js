@@ -151,6 +151,17 @@ here.sameOnBothSides('FOR UPDATE SKIP LOCKED gives each worker work of its own',
   return [nowait, (await knex('tasks').where({ state: 'taken' }).count({ n: '*' }).first()).n === `${all.length}`];
 });
 
+here.sameOnBothSides('a query that outlasts its timeout is cancelled', {}, async plugin => {
+  const knex = plugin.knex({ pool: { min: 0, max: 2 } });
+  const bystander = knex.raw("select pg_sleep(2), 'unhurt' as state");
+  const marked = 'select pg_sleep(60) as outlasts';
+  const error = await errorOf(knex.raw(marked).timeout(300, { cancel: true }));
+  assert.equal(error.name, 'KnexTimeoutError');
+  const running = `select 1 from pg_stat_activity where query = '${marked}' and state = 'active'`;
+  await eventually(async () => assert.equal((await here.postgres.query(running)).length, 0));
+  return [error.message, (await knex.raw('select 1 as next')).rows, (await bystander).rows];
+});
+
 here.sameOnBothSides('a query that outlasts its timeout fails alone', {}, async plugin => {
   const knex = plugin.knex({ pool: { min: 0, max: 2 } });
   const error = await errorOf(knex.raw("select pg_sleep(1), 'slow'").timeout(100));

@@ -345,6 +345,43 @@ here.sameOnBothSides('a table of another plugin is not found by its name alone',
   return seen;
 });
 
+here.sameOnBothSides('a client has one number wherever it asks', {}, async plugin => {
+  const client = await plugin.client();
+  const other = await plugin.client();
+  const own = client.processID;
+  assert.notEqual(own, other.processID);
+  const seen = [];
+  client.on('notification', ({ processId, payload }) => seen.push([processId === own, payload]));
+  for (const asked of [
+    'select pg_backend_pid() as pid',
+    { text: 'select pg_backend_pid() as pid', values: [], name: 'own' },
+    { text: 'SELECT pg_backend_pid()::int as pid;', values: [] },
+    { text: 'select pg_backend_pid() as pid, $1::text as note', values: ['x'] },
+  ]) {
+    assert.equal((await client.query(asked)).rows[0].pid, own);
+    await other.query('select 1');
+  }
+  await client.query('listen ours');
+  await client.query("notify ours, 'own'");
+  await eventually(async () => assert.equal(seen.length, 1));
+  return seen;
+});
+
+here.sameOnBothSides('a client is ended by its number', {}, async plugin => {
+  const operator = await plugin.client();
+  const seen = [];
+  for (const begun of ['select 1', 'begin']) {
+    const victim = await plugin.client();
+    const gone = new Promise(resolve => victim.once('end', resolve));
+    const error = new Promise(resolve => victim.once('error', told => resolve(told.code)));
+    await victim.query(begun);
+    const { rows } = await operator.query('select pg_terminate_backend($1) as ended', [victim.processID]);
+    seen.push(rows, await error);
+    await gone;
+  }
+  return seen;
+});
+
 here.sameOnBothSides('a query is cancelled through a second connection', {}, async plugin => {
   const client = await plugin.client();
   const bystander = await plugin.client();

@@ -73,7 +73,7 @@ impl Neighbour {
 
     /// The server that it is lent.
     pub(super) async fn server(&mut self) -> String {
-        rows(&self.steady.run("select pg_backend_pid()").await).remove(0)
+        rows(&self.steady.run("select pg_backend_pid() + 0").await).remove(0)
     }
 
     async fn use_and_leave_the_unnamed_statement(&mut self) {

@@ -74,7 +74,7 @@ impl Client {
 impl Client {
     /// The process id of the server that runs this transaction.
     pub(crate) async fn server_pid(&self) -> String {
-        self.value("select pg_backend_pid()").await
+        self.value("select pg_backend_pid() + 0").await
     }
 }
 

@@ -1,0 +1,455 @@
+//! Numbers of processes: the session's own, which is none of PostgreSQL's, and those of other sessions that a signal is for.
+//!
+//! A SELECT of pg_backend_pid() goes out with the session's own number in it. A signal to another session of ours goes out with the
+//! number of a process of PostgreSQL's that stands in for that session: who finds it decides, and keeps that process from anybody
+//! else until [`Session::take_signals`] tells that the signal is over. PostgreSQL says whether it may be sent, and sends it.
+
+use std::ops::Range;
+
+use super::asked::Asked;
+use super::frames::{Verdict, parts_of_parse};
+use super::prepared::Prepared;
+use super::{CopyIn, Session};
+use crate::protocol::frame::HEADER_BYTES;
+use crate::protocol::tag::TxStatus;
+use crate::protocol::{Frontend, body, message};
+use crate::sql::process::{self, Pid, Signal};
+
+/// The lowest number of a session of ours: PostgreSQL's own are below 2^22 (PID_MAX_LIMIT of Linux).
+pub const LOWEST_PID: i32 = 1 << 30;
+
+/// A number for each signal of a session.
+pub type SignalNumber = u32;
+
+/// A signal to another session of ours, perhaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The signal's own number.
+    pub signal: SignalNumber,
+    /// The session's.
+    pub pid: i32,
+    /// It is to end, not only what it does.
+    pub ends: bool,
+}
+
+/// How a signal went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// PostgreSQL has sent it.
+    Sent,
+    /// PostgreSQL may have sent it.
+    Unclear,
+    /// It was refused, or never asked for.
+    NotSent,
+}
+
+/// What there is of signals in a session.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// The session's own number; 0 is that of no session.
+    own_pid: i32,
+    last: SignalNumber,
+    /// What the last verdict was about.
+    wanted: Option<Wanted>,
+    /// What was decided about it: the process that stands in, if any.
+    decided: Option<Option<i32>>,
+    /// On their way to the server, or there.
+    under_way: Vec<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    signal: SignalNumber,
+    by: By,
+    outcome: Outcome,
+}
+
+/// What the server does to send it.
+#[derive(Debug, PartialEq, Eq)]
+enum By {
+    Query,
+    /// The unnamed statement, which is not bound yet.
+    Unnamed,
+    /// The portal of this name.
+    Portal {
+        name: Box<[u8]>,
+        /// Of the unnamed statement with the number in its text: it can be bound again.
+        of_unnamed: bool,
+        /// It was executed, and nothing executes it a second time.
+        is_done: bool,
+    },
+}
+
+/// How the number of a process is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Binary,
+}
+
+impl Session {
+    /// The session's own number, as its client knows it.
+    pub fn is_known_as(&mut self, pid: i32) {
+        self.signals.own_pid = pid;
+    }
+
+    /// Whom the signal is for that [`Verdict::Signal`] is about.
+    pub fn wanted_signal(&self) -> Option<Wanted> {
+        self.signals.wanted
+    }
+
+    /// This process stands in for that session; without one the statement goes out as it is. The frame is shown again.
+    pub fn stands_in(&mut self, pid: Option<i32>) {
+        self.signals.decided = Some(pid);
+    }
+
+    /// The signals that are over, now that the server has said ReadyForQuery: nothing that was asked can send one of them any more.
+    pub fn take_signals(&mut self) -> Vec<(SignalNumber, Outcome)> {
+        let is_idle = self.status == TxStatus::Idle;
+        let is_over = |by: &By| match by {
+            By::Query => true,
+            By::Unnamed | By::Portal { of_unnamed: true, .. } => is_idle,
+            // One that was not executed may outlive an error, by a savepoint.
+            By::Portal { is_done, .. } => is_idle || *is_done,
+        };
+        let over: Vec<_> = self.signals.under_way.extract_if(.., |way| is_over(&way.by)).collect();
+        if over.iter().any(|way| matches!(way.by, By::Unnamed | By::Portal { of_unnamed: true, .. })) {
+            // What stood in does not stand in any more: bound again, the statement is the client's own.
+            self.unnamed.leave_server();
+        }
+        over.into_iter().map(|way| (way.signal, way.outcome)).collect()
+    }
+
+    /// Whether a signal is on its way, or may yet be sent.
+    #[inline]
+    pub fn has_signals(&self) -> bool {
+        !self.signals.under_way.is_empty()
+    }
+
+    /// A Query whose text is about processes.
+    pub(super) fn act_on_process_query(
+        &mut self,
+        frame: &[u8],
+        text: &[u8],
+        server: Option<&mut Prepared>,
+    ) -> Option<Verdict> {
+        if let Some(own) = self.with_own_pid(text) {
+            let mut rewritten = Vec::new();
+            message::frame(&mut rewritten, Frontend::QUERY.0, |out| message::put_str(out, &own));
+            return Some(self.on_rewritten(&rewritten, frame.len(), server));
+        }
+        let signal = Signal::read(text)?;
+        let Pid::Written { at, number } = signal.pid else { return None };
+        if self.batch_is_open || self.copy_in != CopyIn::No {
+            return None;
+        }
+        let wanted = self.want(number, signal.ends)?;
+        if !self.queue.is_empty() {
+            return Some(Verdict::AwaitAnswers);
+        }
+        if server.is_none() {
+            return Some(self.block(Asked::Query { deallocates: false }));
+        }
+        let Some(decided) = self.signals.decided else { return Some(self.ask_who_stands_in(wanted)) };
+        let at = at.start + HEADER_BYTES..at.end + HEADER_BYTES;
+        self.with_stand_in(frame, decided, (at, Format::Text), By::Query, server)
+    }
+
+    /// A Parse whose text is about processes.
+    pub(super) fn act_on_process_parse(&mut self, frame: &[u8], server: Option<&mut Prepared>) -> Option<Verdict> {
+        let (name, text, types) = parts_of_parse(frame);
+        if let Some(own) = self.with_own_pid(text) {
+            let mut rewritten = Vec::new();
+            message::frame(&mut rewritten, Frontend::PARSE.0, |out| {
+                message::put_str(out, name);
+                message::put_str(out, &own);
+                out.extend_from_slice(types);
+            });
+            return Some(self.on_rewritten(&rewritten, frame.len(), server));
+        }
+        let signal = Signal::read(text)?;
+        let Pid::Written { at, number } = signal.pid else { return None };
+        // Of one with a name nobody can tell when it is bound for the last time.
+        if !name.is_empty() {
+            return None;
+        }
+        let wanted = self.want(number, signal.ends)?;
+        if let Some(verdict) = self.wait_to_signal(server.is_some()) {
+            return Some(verdict);
+        }
+        let Some(decided) = self.signals.decided else { return Some(self.ask_who_stands_in(wanted)) };
+        // Behind the name, which is a NUL.
+        let at = at.start + HEADER_BYTES + 1..at.end + HEADER_BYTES + 1;
+        let verdict = self.with_stand_in(frame, decided, (at, Format::Text), By::Unnamed, server)?;
+        if !verdict.waits() {
+            self.unnamed.was_really(frame);
+        }
+        Some(verdict)
+    }
+
+    /// A Bind of the unnamed statement, whose text is about processes.
+    pub(super) fn act_on_unnamed_signal(&mut self, frame: &[u8], server: Option<&mut Prepared>) -> Option<Verdict> {
+        if self.queue.has_ended_one() {
+            // Which text it has may depend on answers that are on their way.
+            return Some(Verdict::AwaitAnswers);
+        }
+        let parse = self.unnamed.newest();
+        let text = (!parse.is_empty()).then(|| parts_of_parse(parse).1.to_vec())?;
+        self.act_on_process_bind(frame, &text, server)
+    }
+
+    /// A Bind of a statement whose text is about processes.
+    pub(super) fn act_on_process_bind(
+        &mut self,
+        frame: &[u8],
+        text: &[u8],
+        server: Option<&mut Prepared>,
+    ) -> Option<Verdict> {
+        let signal = Signal::read(text)?;
+        let body = &frame[HEADER_BYTES..];
+        let (portal, rest) = body::cstr(body)?;
+        let (statement, rest) = body::cstr(rest)?;
+        let parameter = match signal.pid {
+            Pid::Parameter(parameter) => parameter,
+            Pid::Written { .. } => {
+                if statement.is_empty() {
+                    self.unnamed_signal_is_bound(portal);
+                }
+                return None;
+            }
+        };
+        let value = Value::find(rest, parameter)?;
+        let wanted = self.want(value.number, signal.ends)?;
+        if let Some(verdict) = self.wait_to_signal(server.is_some()) {
+            return Some(verdict);
+        }
+        let Some(decided) = self.signals.decided else { return Some(self.ask_who_stands_in(wanted)) };
+        let before = frame.len() - rest.len();
+        let at = value.at.start + before..value.at.end + before;
+        let by = By::Portal { name: portal.into(), of_unnamed: false, is_done: false };
+        self.with_stand_in(frame, decided, (at, value.format), by, server)
+    }
+
+    /// The signal that an Execute of this portal may send.
+    pub(super) fn signal_of(&self, portal: &[u8]) -> Option<SignalNumber> {
+        let sends = |way: &&UnderWay| matches!(&way.by, By::Portal { name, is_done: false, .. } if **name == *portal);
+        self.signals.under_way.iter().rev().find(sends).map(|way| way.signal)
+    }
+
+    /// The Execute that may have sent this signal has ended, well or not.
+    pub(super) fn signal_is_done(&mut self, signal: SignalNumber) {
+        for way in self.signals.under_way.iter_mut().filter(|way| way.signal == signal) {
+            if let By::Portal { is_done, .. } = &mut way.by {
+                *is_done = true;
+            }
+        }
+    }
+
+    /// A row: what PostgreSQL says of a signal, if it is about one.
+    pub(super) fn signal_row(&mut self, row: &[u8]) {
+        // True, as text or binary. False is no process, or one that takes longer to end than was waited for.
+        let is_true = matches!(body::data_row(row).next(), Some(Some(b"t" | b"\x01")));
+        if let Some(way) = self.signal_in_front().filter(|_| is_true) {
+            way.outcome = Outcome::Sent;
+        }
+    }
+
+    /// An error: it may be about a signal.
+    pub(super) fn signal_error(&mut self, error: &[u8]) {
+        let is_refused = body::error_field(error, b'C') == Some(b"42501");
+        let Some(way) = self.signal_in_front() else { return };
+        if is_refused && way.outcome == Outcome::Unclear {
+            way.outcome = Outcome::NotSent;
+        }
+        let signal = way.signal;
+        self.signal_is_done(signal);
+    }
+
+    /// No signal is on its way to a server that is gone.
+    pub(super) fn forget_signals(&mut self) {
+        self.signals.under_way.clear();
+        self.signals.wanted = None;
+        self.signals.decided = None;
+    }
+
+    fn signal_in_front(&mut self) -> Option<&mut UnderWay> {
+        let front = self.queue.front()?;
+        self.signals.under_way.iter_mut().find(|way| match (&way.by, front) {
+            (By::Query, Asked::Query { .. }) => true,
+            (_, Asked::Signal(signal)) => way.signal == signal,
+            _ => false,
+        })
+    }
+
+    fn with_own_pid(&self, text: &[u8]) -> Option<Vec<u8>> {
+        if self.signals.own_pid == 0 { None } else { process::with_own_pid(text, self.signals.own_pid) }
+    }
+
+    /// The signal, if it may be for a session of ours.
+    fn want(&self, pid: i32, ends: bool) -> Option<Wanted> {
+        (pid >= LOWEST_PID).then(|| Wanted { signal: self.signals.last.wrapping_add(1), pid, ends })
+    }
+
+    /// Whether a message of a batch that is about a signal has to wait: for what was asked before its batch, or for a server.
+    fn wait_to_signal(&mut self, has_server: bool) -> Option<Verdict> {
+        if self.queue.has_ended_one() {
+            return Some(Verdict::AwaitAnswers);
+        }
+        (!has_server).then(|| self.block(Asked::Bind(None)))
+    }
+
+    fn ask_who_stands_in(&mut self, wanted: Wanted) -> Verdict {
+        self.signals.wanted = Some(wanted);
+        Verdict::Signal
+    }
+
+    /// The frame goes out with the number of what stands in, in the place of the one there; or as it is.
+    fn with_stand_in(
+        &mut self,
+        frame: &[u8],
+        decided: Option<i32>,
+        (at, format): (Range<usize>, Format),
+        by: By,
+        server: Option<&mut Prepared>,
+    ) -> Option<Verdict> {
+        let wanted = self.signals.wanted;
+        let (Some(pid), Some(wanted)) = (decided, wanted) else {
+            self.signals.decided = None;
+            self.signals.wanted = None;
+            return None;
+        };
+        let mut rewritten = frame.to_vec();
+        let place = rewritten.get_mut(at)?;
+        match format {
+            // A number of PostgreSQL's has fewer digits: blanks in front of it mean nothing.
+            Format::Text => place.copy_from_slice(format!("{pid:>width$}", width = place.len()).as_bytes()),
+            Format::Binary => {
+                let (high, low) = place.split_at_mut(place.len() - 4);
+                high.fill(0);
+                low.copy_from_slice(&pid.to_be_bytes());
+            }
+        }
+        let verdict = self.on_rewritten(&rewritten, frame.len(), server);
+        if !verdict.waits() {
+            self.signals.decided = None;
+            self.signals.wanted = None;
+            self.signals.last = wanted.signal;
+            self.signals.under_way.push(UnderWay { signal: wanted.signal, by, outcome: Outcome::Unclear });
+        }
+        Some(verdict)
+    }
+
+    /// The unnamed statement is bound to this portal.
+    fn unnamed_signal_is_bound(&mut self, portal: &[u8]) {
+        if let Some(way) = self.signals.under_way.iter_mut().rev().find(|way| way.by == By::Unnamed) {
+            way.by = By::Portal { name: portal.into(), of_unnamed: true, is_done: false };
+        }
+    }
+}
+
+/// The value of a parameter.
+#[derive(Debug)]
+struct Value {
+    /// Where it stands, behind the names of a Bind.
+    at: Range<usize>,
+    number: i32,
+    format: Format,
+}
+
+impl Value {
+    /// Reads the parameter of that number, counted from 1, in what stands behind the names of a Bind. `None` if it is no number.
+    fn find(behind_names: &[u8], parameter: u16) -> Option<Self> {
+        let index = usize::from(parameter.checked_sub(1)?);
+        let (formats, rest) = counted(behind_names)?;
+        let (format_codes, rest) = rest.split_at_checked(formats * 2)?;
+        let code = match formats {
+            0 => 0,
+            1 => format_codes[1],
+            _ => *format_codes.get(index * 2 + 1)?,
+        };
+        let (count, mut rest) = counted(rest)?;
+        if index >= count {
+            return None;
+        }
+        for _ in 0..index {
+            let (len, behind) = rest.split_first_chunk::<4>()?;
+            // NULL has no bytes.
+            let len = usize::try_from(i32::from_be_bytes(*len)).unwrap_or(0);
+            rest = behind.get(len..)?;
+        }
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let value = behind.get(..usize::try_from(i32::from_be_bytes(*len)).ok()?)?;
+        let start = behind_names.len() - behind.len();
+        let (number, format) = match code {
+            0 => (std::str::from_utf8(value).ok()?.trim_ascii().parse().ok()?, Format::Text),
+            _ => {
+                let number = match value.len() {
+                    4 => i32::from_be_bytes(value.try_into().ok()?),
+                    8 => i64::from_be_bytes(value.try_into().ok()?).try_into().ok()?,
+                    _ => return None,
+                };
+                (number, Format::Binary)
+            }
+        };
+        Some(Self { at: start..start + value.len(), number, format })
+    }
+}
+
+/// A count of two bytes, and what follows it.
+fn counted(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<2>()?;
+    Some((usize::from(u16::from_be_bytes(*count)), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands behind the names of a Bind with these formats and values.
+    fn values(formats: &[u16], values: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut bytes = (formats.len() as u16).to_be_bytes().to_vec();
+        formats.iter().for_each(|format| bytes.extend(format.to_be_bytes()));
+        bytes.extend((values.len() as u16).to_be_bytes());
+        for value in values {
+            match value {
+                Some(value) => {
+                    bytes.extend((value.len() as u32).to_be_bytes());
+                    bytes.extend(*value);
+                }
+                None => bytes.extend((-1i32).to_be_bytes()),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_parameter_is_read_as_text_and_as_binary_of_either_width() {
+        let (four, eight) = (1_073_741_900i32.to_be_bytes(), 1_073_741_900i64.to_be_bytes());
+        for (formats, all, parameter, format) in [
+            (&[][..], &[Some(&b"1073741900"[..])][..], 1, Format::Text),
+            (&[0], &[None, Some(b" 1073741900 ")], 2, Format::Text),
+            (&[1], &[Some(&four)], 1, Format::Binary),
+            (&[0, 1], &[Some(b"x"), Some(&eight)], 2, Format::Binary),
+        ] {
+            let bytes = values(formats, all);
+            let found = Value::find(&bytes, parameter).expect("it is there");
+            assert_eq!((found.number, found.format), (1_073_741_900, format), "{formats:?}");
+            assert_eq!(Some(&bytes[found.at]), all[usize::from(parameter) - 1]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_none() {
+        for (formats, all, parameter) in [
+            (&[][..], &[None][..], 1),
+            (&[], &[Some(&b"x"[..])], 1),
+            (&[], &[Some(b"5")], 2),
+            (&[1], &[Some(b"\0\x05")], 1),
+            (&[0, 0], &[Some(b"99999999999")], 1),
+        ] {
+            assert!(Value::find(&values(formats, all), parameter).is_none(), "{all:?}");
+        }
+        let whole = values(&[1], &[None, Some(&[0; 4])]);
+        (0..whole.len()).for_each(|len| assert!(Value::find(&whole[..len], 2).is_none(), "{len}"));
+    }
+}

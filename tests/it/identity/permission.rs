@@ -1,0 +1,71 @@
+//! Who may signal whom is PostgreSQL's to say, in the session and in the role of the one who wants to.
+
+use super::{Parameter, direct, extended, sleepers};
+use crate::harness::frames::query;
+use crate::harness::{Greenroom, RawClient, Reply, STAGEHAND, codes, rows};
+
+/// What an error says.
+fn said(replies: &[Reply]) -> Vec<Vec<Option<String>>> {
+    let errors = replies.iter().filter(|reply| reply.tag == b'E');
+    errors.map(|error| [b'S', b'C', b'M', b'D', b'H'].map(|field| error.field(field)).to_vec()).collect()
+}
+
+#[tokio::test]
+async fn a_signal_that_postgresql_would_refuse_is_refused_in_its_words() {
+    let room = Greenroom::start().auth("trust").servers(4).await;
+    let (mut caller, mut victim) = (room.raw("catalog").await, room.raw("search").await);
+    let (mut direct_caller, direct_victim) = (direct(&room).await, direct(&room).await);
+    // A role that the login may take, and that has nothing to do with the login.
+    let take = format!("set role {STAGEHAND}");
+    caller.run(&take).await;
+    direct_caller.run(&take).await;
+    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+        let ask = async |client: &mut RawClient, pid: i32, with_parameter: bool| match with_parameter {
+            true => {
+                let pid = [Parameter::Text(pid.to_string())];
+                extended(client, &format!("select {function}($1)"), &pid, false).await
+            }
+            false => client.query(&format!("select {function}({pid})")).await,
+        };
+        for with_parameter in [false, true] {
+            let refused = said(&ask(&mut direct_caller, direct_victim.key().0, with_parameter).await);
+            assert_eq!(refused[0][1].as_deref(), Some("42501"));
+            // At rest, in a transaction, and at work.
+            assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
+            victim.run("begin").await;
+            assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
+            victim.send(&[query("select 'unhurt' from pg_sleep(0.3)")]).await;
+            sleepers(&room, 1).await;
+            assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
+            assert_eq!(rows(&victim.until(b'Z', 1).await), ["unhurt"]);
+            victim.run("commit").await;
+        }
+    }
+    // What was refused has ended the caller's transaction, as any error does.
+    caller.run("begin").await;
+    assert_eq!(codes(&caller.query(&format!("select pg_cancel_backend({})", victim.key().0)).await), ["42501"]);
+    assert_eq!(codes(&caller.query("select 1").await), ["25P02"]);
+    caller.run("rollback").await;
+    caller.run("reset role").await;
+    assert_eq!(rows(&caller.run(&format!("select pg_cancel_backend({})", victim.key().0)).await), ["t"]);
+}
+
+#[tokio::test]
+async fn a_number_that_is_no_clients_is_none_of_postgresqls() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut caller, gone) = (room.raw("catalog").await, room.raw("catalog").await);
+    let pid = gone.key().0;
+    gone.leave().await;
+    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+        for replies in [
+            caller.run(&format!("select {function}({pid})")).await,
+            extended(&mut caller, &format!("select {function}($1)"), &[Parameter::Text(pid.to_string())], false).await,
+        ] {
+            assert_eq!(rows(&replies), ["f"]);
+            let warning = replies.iter().find(|reply| reply.tag == b'N').expect("a warning");
+            assert_eq!(warning.field(b'S').as_deref(), Some("WARNING"));
+            let text = warning.field(b'M').expect("a text");
+            assert!(text.starts_with(&format!("PID {pid} is not a PostgreSQL ")), "{text}");
+        }
+    }
+}
