@@ -203,7 +203,10 @@ impl Session {
                 self.ask_sync();
                 Some(Verdict::Forward)
             }
-            _ if self.skipping => Some(Verdict::Ignore),
+            _ if self.skipping => {
+                self.skips_signal();
+                Some(Verdict::Ignore)
+            }
             _ if self.awaits_what_is_heard(tag) => Some(Verdict::AwaitAnswers),
             _ => None,
         }
@@ -240,6 +243,7 @@ impl Session {
 
     pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
         self.queries += 1;
+        self.replaces_portal(None);
         self.mixes_protocols |= self.batch_is_open;
         self.batch_ends();
         self.unnamed_effects = Effects::NONE;
@@ -273,6 +277,9 @@ impl Session {
             Frontend::BIND => {
                 let names = body::cstr(body).and_then(|(portal, rest)| Some((portal, body::cstr(rest)?.0)));
                 let Some((portal, name)) = names else { return self.on_nameless(Asked::Bind(None), server) };
+                if self.has_signals() {
+                    self.replaces_portal(Some(portal));
+                }
                 if !name.is_empty() {
                     let at = HEADER_BYTES + portal.len() + 1;
                     return self.on_use(frame, at, name, Asked::Bind, server);
@@ -308,15 +315,19 @@ impl Session {
                     self.ask_of_batch(Asked::Close(Closing::Unnamed))
                 }
                 About::Statement(name) => self.on_named_close(frame, name, server),
-                About::Portal => self.ask_of_batch(Asked::Close(Closing::Other)),
+                About::Portal => {
+                    self.replaces_portal(None);
+                    self.ask_of_batch(Asked::Close(Closing::Other))
+                }
                 About::Endless => self.on_nameless(Asked::Close(Closing::Other), server),
             },
             Frontend::EXECUTE => {
                 self.queries += 1;
-                if self.has_signals()
-                    && let Some(signal) = self.signal_of(body::cstr(body).unwrap_or_default().0)
-                {
-                    return self.ask_of_batch(Asked::Signal(signal));
+                if self.has_signals() {
+                    if let Some(signal) = self.signal_of(body::cstr(body).unwrap_or_default().0) {
+                        return self.ask_of_batch(Asked::Signal(signal));
+                    }
+                    self.replaces_portal(None);
                 }
                 let deallocates = self.bound_effects.contains(Effect::Deallocate);
                 if deallocates {
@@ -331,6 +342,7 @@ impl Session {
                 let ahead = self.clear_way(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
                     session.queries += 1;
+                    session.replaces_portal(None);
                     session.mixes_protocols |= session.batch_is_open;
                     session.batch_ends();
                     session.queue.push(Asked::Call);

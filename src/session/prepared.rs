@@ -49,9 +49,9 @@ impl Content {
         &self.body
     }
 
-    /// The text.
-    pub fn text(&self) -> &[u8] {
-        body::cstr(&self.body).unwrap_or_default().0
+    /// The text, and the types of its parameters as Parse has them.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        body::cstr(&self.body).unwrap_or_default()
     }
 
     /// Bytes that it is counted with.

@@ -18,6 +18,12 @@ use crate::sql::process::{self, Pid, Signal};
 /// The lowest number of a session of ours: PostgreSQL's own are below 2^22 (PID_MAX_LIMIT of Linux).
 pub const LOWEST_PID: i32 = 1 << 30;
 
+/// The most signals that a session may have under way: each keeps a server from others.
+const MOST_UNDER_WAY: usize = 8;
+
+/// Types of parameters that hold a number as it was written: none given, int8, int2, int4, text, unknown, varchar.
+const PLAIN_TYPES: [u32; 7] = [0, 20, 21, 23, 25, 705, 1043];
+
 /// A number for each signal of a session.
 pub type SignalNumber = u32;
 
@@ -75,9 +81,13 @@ enum By {
         name: Box<[u8]>,
         /// Of the unnamed statement with the number in its text: it can be bound again.
         of_unnamed: bool,
+        /// Nothing else has been done since that may have put another statement in its place.
+        is_certain: bool,
         /// It was executed, and nothing executes it a second time.
         is_done: bool,
     },
+    /// Nothing: its batch had failed.
+    Skipped,
 }
 
 /// How the number of a process is written.
@@ -107,7 +117,7 @@ impl Session {
     pub fn take_signals(&mut self) -> Vec<(SignalNumber, Outcome)> {
         let is_idle = self.status == TxStatus::Idle;
         let is_over = |by: &By| match by {
-            By::Query => true,
+            By::Query | By::Skipped => true,
             By::Unnamed | By::Portal { of_unnamed: true, .. } => is_idle,
             // One that was not executed may outlive an error, by a savepoint.
             By::Portal { is_done, .. } => is_idle || *is_done,
@@ -139,13 +149,21 @@ impl Session {
             return Some(self.on_rewritten(&rewritten, frame.len(), server));
         }
         let signal = Signal::read(text)?;
-        let Pid::Written { at, number } = signal.pid else { return None };
+        let Pid::Written { ref at, number } = signal.pid else { return None };
         if self.batch_is_open || self.copy_in != CopyIn::No {
             return None;
         }
         let wanted = self.want(number, signal.ends)?;
+        if let Some(own) = signal.with_schema(text) {
+            let mut rewritten = Vec::new();
+            message::frame(&mut rewritten, Frontend::QUERY.0, |out| message::put_str(out, &own));
+            return Some(self.on_rewritten(&rewritten, frame.len(), server));
+        }
         if !self.queue.is_empty() {
             return Some(Verdict::AwaitAnswers);
+        }
+        if self.status == TxStatus::Failed {
+            return None;
         }
         if server.is_none() {
             return Some(self.block(Asked::Query { deallocates: false }));
@@ -158,16 +176,26 @@ impl Session {
     /// A Parse whose text is about processes.
     pub(super) fn act_on_process_parse(&mut self, frame: &[u8], server: Option<&mut Prepared>) -> Option<Verdict> {
         let (name, text, types) = parts_of_parse(frame);
-        if let Some(own) = self.with_own_pid(text) {
+        let with_text = |text: &[u8]| {
             let mut rewritten = Vec::new();
             message::frame(&mut rewritten, Frontend::PARSE.0, |out| {
                 message::put_str(out, name);
-                message::put_str(out, &own);
+                message::put_str(out, text);
                 out.extend_from_slice(types);
             });
-            return Some(self.on_rewritten(&rewritten, frame.len(), server));
+            rewritten
+        };
+        if let Some(own) = self.with_own_pid(text) {
+            return Some(self.on_rewritten(&with_text(&own), frame.len(), server));
         }
         let signal = Signal::read(text)?;
+        let is_for_ours = match &signal.pid {
+            Pid::Written { number, .. } => *number >= LOWEST_PID,
+            Pid::Parameter(parameter) => is_plain(types, *parameter),
+        };
+        if let Some(own) = signal.with_schema(text).filter(|_| is_for_ours) {
+            return Some(self.on_rewritten(&with_text(&own), frame.len(), server));
+        }
         let Pid::Written { at, number } = signal.pid else { return None };
         // Of one with a name nobody can tell when it is bound for the last time.
         if !name.is_empty() {
@@ -194,15 +222,18 @@ impl Session {
             return Some(Verdict::AwaitAnswers);
         }
         let parse = self.unnamed.newest();
-        let text = (!parse.is_empty()).then(|| parts_of_parse(parse).1.to_vec())?;
-        self.act_on_process_bind(frame, &text, server)
+        let (text, types) = (!parse.is_empty()).then(|| {
+            let (_, text, types) = parts_of_parse(parse);
+            (text.to_vec(), types.to_vec())
+        })?;
+        self.act_on_process_bind(frame, (&text, &types), server)
     }
 
-    /// A Bind of a statement whose text is about processes.
+    /// A Bind of a statement whose text, with its parameters' types, is about processes.
     pub(super) fn act_on_process_bind(
         &mut self,
         frame: &[u8],
-        text: &[u8],
+        (text, types): (&[u8], &[u8]),
         server: Option<&mut Prepared>,
     ) -> Option<Verdict> {
         let signal = Signal::read(text)?;
@@ -210,7 +241,8 @@ impl Session {
         let (portal, rest) = body::cstr(body)?;
         let (statement, rest) = body::cstr(rest)?;
         let parameter = match signal.pid {
-            Pid::Parameter(parameter) => parameter,
+            Pid::Parameter(parameter) if signal.lacks_schema.is_none() && is_plain(types, parameter) => parameter,
+            Pid::Parameter(_) => return None,
             Pid::Written { .. } => {
                 if statement.is_empty() {
                     self.unnamed_signal_is_bound(portal);
@@ -226,14 +258,35 @@ impl Session {
         let Some(decided) = self.signals.decided else { return Some(self.ask_who_stands_in(wanted)) };
         let before = frame.len() - rest.len();
         let at = value.at.start + before..value.at.end + before;
-        let by = By::Portal { name: portal.into(), of_unnamed: false, is_done: false };
+        let by = By::Portal { name: portal.into(), of_unnamed: false, is_certain: true, is_done: false };
         self.with_stand_in(frame, decided, (at, value.format), by, server)
     }
 
-    /// The signal that an Execute of this portal may send.
+    /// The signal that an Execute of this portal may send, if it can be nothing else.
     pub(super) fn signal_of(&self, portal: &[u8]) -> Option<SignalNumber> {
-        let sends = |way: &&UnderWay| matches!(&way.by, By::Portal { name, is_done: false, .. } if **name == *portal);
+        let sends = |way: &&UnderWay| match &way.by {
+            By::Portal { name, is_certain, is_done, .. } => **name == *portal && *is_certain && !is_done,
+            _ => false,
+        };
         self.signals.under_way.iter().rev().find(sends).map(|way| way.signal)
+    }
+
+    /// Something else may be in this portal from now on, or in any: what an Execute of it tells is about nothing certain.
+    pub(super) fn replaces_portal(&mut self, portal: Option<&[u8]>) {
+        for way in &mut self.signals.under_way {
+            if let By::Portal { name, is_certain, .. } = &mut way.by {
+                *is_certain &= portal.is_some_and(|portal| **name != *portal);
+            }
+        }
+    }
+
+    /// The frame that something stands in for is not looked at any more.
+    pub(super) fn skips_signal(&mut self) {
+        if let (Some(wanted), Some(_)) = (self.signals.wanted.take(), self.signals.decided.take()) {
+            self.signals.last = wanted.signal;
+            let (signal, outcome) = (wanted.signal, Outcome::NotSent);
+            self.signals.under_way.push(UnderWay { signal, by: By::Skipped, outcome });
+        }
     }
 
     /// The Execute that may have sent this signal has ended, well or not.
@@ -287,7 +340,11 @@ impl Session {
 
     /// The signal, if it may be for a session of ours.
     fn want(&self, pid: i32, ends: bool) -> Option<Wanted> {
-        (pid >= LOWEST_PID).then(|| Wanted { signal: self.signals.last.wrapping_add(1), pid, ends })
+        (pid >= LOWEST_PID && self.signals.under_way.len() < MOST_UNDER_WAY).then(|| Wanted {
+            signal: self.signals.last.wrapping_add(1),
+            pid,
+            ends,
+        })
     }
 
     /// Whether a message of a batch that is about a signal has to wait: for what was asked before its batch, or for a server.
@@ -342,7 +399,7 @@ impl Session {
     /// The unnamed statement is bound to this portal.
     fn unnamed_signal_is_bound(&mut self, portal: &[u8]) {
         if let Some(way) = self.signals.under_way.iter_mut().rev().find(|way| way.by == By::Unnamed) {
-            way.by = By::Portal { name: portal.into(), of_unnamed: true, is_done: false };
+            way.by = By::Portal { name: portal.into(), of_unnamed: true, is_certain: true, is_done: false };
         }
     }
 }
@@ -393,6 +450,14 @@ impl Value {
         };
         Some(Self { at: start..start + value.len(), number, format })
     }
+}
+
+/// Whether the parameter of that number, counted from 1, has a type that holds a number as it was written.
+fn is_plain(types: &[u8], parameter: u16) -> bool {
+    let given = counted(types).map_or(&[][..], |(_, types)| types);
+    let at = (usize::from(parameter) - 1) * 4;
+    let given = given.get(at..).and_then(|rest| rest.first_chunk::<4>());
+    given.is_none_or(|number| PLAIN_TYPES.contains(&u32::from_be_bytes(*number)))
 }
 
 /// A count of two bytes, and what follows it.

@@ -12,6 +12,9 @@ const LONGEST: usize = 4096;
 
 const OWN_PID: &str = "pg_backend_pid";
 
+/// Where PostgreSQL's own functions are.
+const SCHEMA: &str = "pg_catalog";
+
 /// With one of these a text is about more than the values that it lists.
 const MORE_THAN_VALUES: [&str; 19] = [
     "all",
@@ -69,6 +72,9 @@ pub fn with_own_pid(text: &[u8], pid: i32) -> Option<Vec<u8>> {
     (found && tokens.is_at_end()).then(|| out.into_bytes())
 }
 
+/// Types that are PostgreSQL's own whatever the session's search_path is.
+const NUMBERS: [&str; 4] = ["int", "integer", "bigint", "smallint"];
+
 /// `pg_backend_pid()`, perhaps cast: where the call itself stands. The tokens are behind all of it.
 fn own_pid(tokens: &mut Tokens<'_>) -> Option<Range<usize>> {
     let mut ahead = tokens.clone();
@@ -83,38 +89,55 @@ fn own_pid(tokens: &mut Tokens<'_>) -> Option<Range<usize>> {
         }
         false => call(&mut ahead)?,
     };
-    casts(&mut ahead)?;
+    casts(&mut ahead, is_type)?;
     *tokens = ahead;
     Some(call)
 }
 
 fn call(tokens: &mut Tokens<'_>) -> Option<Range<usize>> {
-    let start = function(tokens, &[OWN_PID])?.1;
+    let start = function(tokens, &[OWN_PID])?.start;
     (tokens.take_mark('(') && tokens.take_mark(')')).then(|| start..tokens.end())
 }
 
-/// The name of one of these functions, perhaps with its schema: which one, and where it begins.
-fn function(tokens: &mut Tokens<'_>, names: &[&str]) -> Option<(usize, usize)> {
+/// The name of a function.
+struct Function {
+    /// Which one.
+    which: usize,
+    /// Where it begins, with its schema.
+    start: usize,
+    /// It has one: it is PostgreSQL's own.
+    has_schema: bool,
+}
+
+/// The name of one of these functions, perhaps with its schema.
+fn function(tokens: &mut Tokens<'_>, names: &[&str]) -> Option<Function> {
     let mut token = tokens.next();
     let start = tokens.start();
-    if token.is("pg_catalog") {
+    let has_schema = token.is(SCHEMA);
+    if has_schema {
         tokens.take_mark('.').then_some(())?;
         token = tokens.next();
     }
-    names.iter().position(|name| token.is(name)).map(|which| (which, start))
+    names.iter().position(|name| token.is(name)).map(|which| Function { which, start, has_schema })
 }
 
-/// Takes casts; `None` if one is to something that is not the plain name of a type.
-fn casts(tokens: &mut Tokens<'_>) -> Option<()> {
+/// Takes casts; `None` if one is to a type that will not do.
+fn casts(tokens: &mut Tokens<'_>, will_do: fn(&Token<'_>) -> bool) -> Option<()> {
     while tokens.peek() == Token::Cast {
         tokens.next();
-        is_type(&tokens.next()).then_some(())?;
+        will_do(&tokens.next()).then_some(())?;
     }
     Some(())
 }
 
+/// Whether this may be the whole name of a type: some have two words.
 fn is_type(token: &Token<'_>) -> bool {
-    matches!(token, Token::Word(_))
+    let has_more = ["double", "character", "char", "national", "nchar", "bit", "time", "timestamp", "interval"];
+    matches!(token, Token::Word(_)) && !has_more.iter().any(|first| token.is(first))
+}
+
+fn is_number(token: &Token<'_>) -> bool {
+    NUMBERS.iter().any(|name| token.is(name))
 }
 
 /// Takes the name that a value is given, and says whether there was one.
@@ -162,6 +185,8 @@ pub struct Signal {
     pub ends: bool,
     /// Whose process.
     pub pid: Pid,
+    /// Where the function's name needs its schema: without it the function may be somebody's own of that name.
+    pub lacks_schema: Option<usize>,
 }
 
 /// How a statement says which process it means.
@@ -186,7 +211,8 @@ impl Signal {
         if tokens.take_mark('*') {
             tokens.take_all(&["from"])?;
         }
-        let (which, _) = function(&mut tokens, &["pg_cancel_backend", "pg_terminate_backend"])?;
+        let Function { which, start, has_schema } =
+            function(&mut tokens, &["pg_cancel_backend", "pg_terminate_backend"])?;
         tokens.take_mark('(').then_some(())?;
         let pid = argument(&mut tokens)?;
         if tokens.take_mark(',') {
@@ -194,7 +220,14 @@ impl Signal {
         }
         tokens.take_mark(')').then_some(())?;
         is_named(&mut tokens);
-        tokens.is_at_end().then_some(Self { ends: which == 1, pid })
+        let lacks_schema = (!has_schema).then_some(start);
+        tokens.is_at_end().then_some(Self { ends: which == 1, pid, lacks_schema })
+    }
+
+    /// The text with the schema in front of the function's name; `None` if it is there.
+    pub fn with_schema(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let (before, behind) = text.split_at_checked(self.lacks_schema?)?;
+        Some([before, SCHEMA.as_bytes(), b".", behind].concat())
     }
 }
 
@@ -207,13 +240,14 @@ fn argument(tokens: &mut Tokens<'_>) -> Option<Pid> {
         Token::Literal(text) => Pid::Written { number: number(&text)?, at: at.start + 1..at.end - 1 },
         _ => return None,
     };
-    casts(tokens)?;
+    // To any other type and back it might become another number.
+    casts(tokens, is_number)?;
     Some(pid)
 }
 
 fn timeout(tokens: &mut Tokens<'_>) -> Option<()> {
     matches!(tokens.next(), Token::Parameter(_) | Token::Number | Token::Literal(_)).then_some(())?;
-    casts(tokens)
+    casts(tokens, is_number)
 }
 
 /// A number that is written with digits only.
@@ -268,6 +302,7 @@ mod tests {
             "select (pg_backend_pid())",
             "select pg_backend_pid() = 5",
             "select pg_backend_pid()::numeric(10)",
+            "select pg_backend_pid()::double precision",
             "select pg_backend_pid(), pg_backend_pid() + 1",
             "select pg_backend_pid(), (select 1)",
             "select pg_backend_pid(), pg_blocking_pids(pg_backend_pid())",
@@ -294,12 +329,28 @@ mod tests {
     fn a_signal_says_whose_process_it_is_for() {
         for (text, ends, pid) in [
             ("SELECT pg_cancel_backend($1)", false, Pid::Parameter(1)),
-            ("select pg_catalog.pg_terminate_backend ( $2::int , $1::int8 ) as done;", true, Pid::Parameter(2)),
+            ("select pg_catalog.pg_terminate_backend ( $2::int , $1::bigint ) as done;", true, Pid::Parameter(2)),
             ("select * from pg_terminate_backend($1)", true, Pid::Parameter(1)),
             ("select pg_cancel_backend(12345678)", false, Pid::Written { at: 25..33, number: 12_345_678 }),
             ("select pg_terminate_backend('123', 5000) ok", true, Pid::Written { at: 29..32, number: 123 }),
         ] {
-            assert_eq!(Signal::read(text.as_bytes()), Some(Signal { ends, pid }), "{text}");
+            let signal = Signal::read(text.as_bytes()).expect(text);
+            assert_eq!((signal.ends, &signal.pid), (ends, &pid), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_function_of_a_signal_becomes_postgresqls_own() {
+        for (text, expected) in [
+            ("SELECT pg_cancel_backend($1)", Some("SELECT pg_catalog.pg_cancel_backend($1)")),
+            (
+                "/**/select * from pg_terminate_backend(5) ",
+                Some("/**/select * from pg_catalog.pg_terminate_backend(5) "),
+            ),
+            ("select PG_CATALOG.pg_cancel_backend(5)", None),
+        ] {
+            let signal = Signal::read(text.as_bytes()).expect(text);
+            assert_eq!(signal.with_schema(text.as_bytes()).as_deref(), expected.map(str::as_bytes), "{text}");
         }
     }
 
@@ -316,6 +367,9 @@ mod tests {
             "select pg_terminate_backend(99999999999)",
             "select pg_terminate_backend(E'5')",
             "select pg_terminate_backend(pid => 5)",
+            "select pg_terminate_backend($1::oid)",
+            "select pg_terminate_backend('5'::somebodys::int)",
+            "select own.pg_terminate_backend(5)",
             "select pg_terminate_backend(5); select 1",
             "select pg_terminate_backend()",
             "select not pg_terminate_backend(5)",

@@ -3,6 +3,7 @@
 mod numbers;
 mod permission;
 mod signals;
+mod unsent;
 
 use crate::harness::Frame;
 use crate::harness::frames::{describe_portal, execute, parse, sync};
@@ -10,8 +11,13 @@ use crate::harness::{RawClient, Reply, Room, eventually};
 
 /// A Bind of a statement to the unnamed portal, with its result as binary or as text.
 fn bind(statement: &str, parameters: &[Parameter], binary: bool) -> Frame {
+    bind_to("", statement, parameters, binary)
+}
+
+/// A Bind of a statement to a portal.
+fn bind_to(portal: &str, statement: &str, parameters: &[Parameter], binary: bool) -> Frame {
     let count = |n: usize| u16::try_from(n).expect("a test has few of them").to_be_bytes();
-    let mut body = [b"\0", statement.as_bytes(), b"\0", &count(parameters.len())].concat();
+    let mut body = [portal.as_bytes(), b"\0", statement.as_bytes(), b"\0", &count(parameters.len())].concat();
     for parameter in parameters {
         body.extend(u16::from(matches!(parameter, Parameter::Binary(_))).to_be_bytes());
     }
@@ -32,6 +38,11 @@ fn bind(statement: &str, parameters: &[Parameter], binary: bool) -> Frame {
 enum Parameter {
     Text(String),
     Binary(Vec<u8>),
+}
+
+/// The number of a client, as a parameter.
+fn pid_of(client: &RawClient) -> Parameter {
+    Parameter::Text(client.key().0.to_string())
 }
 
 /// Asks in a batch of its own, with an unnamed statement.

@@ -83,7 +83,7 @@ impl Relay<'_> {
         match &mut self.lending {
             Lending::Leased(lease) => {
                 self.key.place.leases(Arc::clone(&lease.server().cancel));
-                self.state.set(ClientState::Pinned);
+                self.state.set(if self.pinned.is_some() { ClientState::Pinned } else { ClientState::Active });
             }
             _ => {
                 self.key.place.rests();

@@ -128,6 +128,13 @@ impl Relay<'_> {
             StandIn::Own(own) => own.target().pid(),
             StandIn::Borrowed(lease) => lease.server().cancel.pid(),
         };
+        if pid <= 0 {
+            // Of no process: what is behind greenroom is another pooler, and nobody knows whom it would signal.
+            if let StandIn::Borrowed(lease) = stand_in {
+                lease.release();
+            }
+            return self.session.stands_in(None);
+        }
         self.session.stands_in(Some(pid));
         let Wanted { signal, ends, .. } = wanted;
         self.signalling.push(Signalling { signal, ends, place, stand_in: Some(stand_in) });
