@@ -143,7 +143,7 @@ impl Session {
             if effects.contains(Effect::Process)
                 && let Some(statement) = self.statements.get(name)
                 && let content = Arc::clone(&statement.content)
-                && let Some(verdict) = self.act_on_process_bind(frame, content.parts(), server.as_deref_mut())
+                && let Some(verdict) = self.act_on_process_bind(frame, content.parts(), serial, server.as_deref_mut())
             {
                 return verdict;
             }

@@ -87,6 +87,9 @@ impl Eq for Key {}
 /// The number in a statement's name: no server lives long enough to use one twice.
 pub type Id = u64;
 
+/// The number in the name of what is prepared for one Bind: no statement that stays has it.
+pub const NOBODYS: Id = 0;
+
 #[derive(Debug)]
 struct Entry {
     id: Id,
@@ -179,7 +182,7 @@ pub struct Prepared {
 
 impl Default for Prepared {
     fn default() -> Self {
-        Self { entries: LruCache::unbounded(), closing: Vec::new(), bytes: 0, last_id: 0, names: Names::Ours }
+        Self { entries: LruCache::unbounded(), closing: Vec::new(), bytes: 0, last_id: NOBODYS, names: Names::Ours }
     }
 }
 
@@ -227,6 +230,12 @@ impl Prepared {
         self.last_id += 1;
         self.closing.push((self.last_id, None));
         self.last_id
+    }
+
+    /// What nobody keeps is prepared, and closed in the same batch, unless that fails before.
+    pub fn prepares_for_nobody(&mut self, batch: Batch) {
+        self.is_closed(NOBODYS);
+        self.closing.push((NOBODYS, Some(batch)));
     }
 
     fn no_more(&mut self, key: &Key, id: Id) {

@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-use super::asked::Asked;
+use super::asked::{Asked, Closing, Whose};
 use super::frames::{Verdict, parts_of_parse};
-use super::prepared::Prepared;
+use super::named::close_statement;
+use super::prepared::{self, NOBODYS, Prepared};
+use super::statements::Serial;
 use super::{CopyIn, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
@@ -197,7 +199,7 @@ impl Session {
             return Some(self.on_rewritten(&with_text(&own), frame.len(), server));
         }
         let Pid::Written { at, number } = signal.pid else { return None };
-        // Of one with a name nobody can tell when it is bound for the last time.
+        // Of one with a name nobody can tell when it is bound for the last time: each Bind has a number of its own.
         if !name.is_empty() {
             return None;
         }
@@ -226,29 +228,36 @@ impl Session {
             let (_, text, types) = parts_of_parse(parse);
             (text.to_vec(), types.to_vec())
         })?;
-        self.act_on_process_bind(frame, (&text, &types), server)
+        self.act_on_process_bind(frame, (&text, &types), None, server)
     }
 
-    /// A Bind of a statement whose text, with its parameters' types, is about processes.
+    /// A Bind of a statement, the one of that number if it has a name, whose text, with its parameters' types, is about processes.
     pub(super) fn act_on_process_bind(
         &mut self,
         frame: &[u8],
         (text, types): (&[u8], &[u8]),
+        named: Option<Serial>,
         server: Option<&mut Prepared>,
     ) -> Option<Verdict> {
         let signal = Signal::read(text)?;
         let body = &frame[HEADER_BYTES..];
         let (portal, rest) = body::cstr(body)?;
-        let (statement, rest) = body::cstr(rest)?;
-        let parameter = match signal.pid {
-            Pid::Parameter(parameter) if signal.lacks_schema.is_none() && is_plain(types, parameter) => parameter,
-            Pid::Parameter(_) => return None,
-            Pid::Written { .. } => {
-                if statement.is_empty() {
-                    self.unnamed_signal_is_bound(portal);
+        let (_, rest) = body::cstr(rest)?;
+        let parameter = match (signal.pid, named) {
+            (Pid::Parameter(parameter), _) if signal.lacks_schema.is_none() && is_plain(types, parameter) => parameter,
+            (Pid::Written { at, number }, Some(serial)) if signal.lacks_schema.is_none() => {
+                let wanted = self.want(number, signal.ends)?;
+                if let Some(verdict) = self.wait_to_signal(server.is_some()) {
+                    return Some(verdict);
                 }
+                let Some(decided) = self.signals.decided else { return Some(self.ask_who_stands_in(wanted)) };
+                return self.bind_with_stand_in((frame, portal, rest), (text, types), (decided, at), (serial, server?));
+            }
+            (Pid::Written { .. }, None) => {
+                self.unnamed_signal_is_bound(portal);
                 return None;
             }
+            _ => return None,
         };
         let value = Value::find(rest, parameter)?;
         let wanted = self.want(value.number, signal.ends)?;
@@ -378,8 +387,7 @@ impl Session {
         let mut rewritten = frame.to_vec();
         let place = rewritten.get_mut(at)?;
         match format {
-            // A number of PostgreSQL's has fewer digits: blanks in front of it mean nothing.
-            Format::Text => place.copy_from_slice(format!("{pid:>width$}", width = place.len()).as_bytes()),
+            Format::Text => put_number(place, pid),
             Format::Binary => {
                 let (high, low) = place.split_at_mut(place.len() - 4);
                 high.fill(0);
@@ -396,12 +404,59 @@ impl Session {
         Some(verdict)
     }
 
+    /// A Bind of a statement that has a name and the number in its text: for this Bind alone the server is given the same with
+    /// the number of what stands in. `rest` is what stands behind the names.
+    fn bind_with_stand_in(
+        &mut self,
+        (frame, portal, rest): (&[u8], &[u8], &[u8]),
+        (text, types): (&[u8], &[u8]),
+        (decided, at): (Option<i32>, Range<usize>),
+        (serial, server): (Serial, &mut Prepared),
+    ) -> Option<Verdict> {
+        self.signals.decided = None;
+        let (Some(wanted), Some(pid)) = (self.signals.wanted.take(), decided) else { return None };
+        let mut text = text.to_vec();
+        put_number(text.get_mut(at)?, pid);
+        let name = |out: &mut Vec<u8>| prepared::put_name(out, NOBODYS);
+        let out = &mut self.splice;
+        server.prepares_for_nobody(self.batch);
+        // If a Bind fails, what is behind it is skipped, and the statement is there the next time.
+        close_statement(out, name);
+        message::frame(out, Frontend::PARSE.0, |out| {
+            name(out);
+            out.push(0);
+            message::put_str(out, &text);
+            out.extend_from_slice(types);
+        });
+        message::frame(out, Frontend::BIND.0, |out| {
+            message::put_str(out, portal);
+            name(out);
+            out.push(0);
+            out.extend_from_slice(rest);
+        });
+        close_statement(out, name);
+        let closed = |id| Asked::Close(Closing::Ours(id));
+        let parsed = Asked::Prepare { id: None, whose: Whose::Ours(serial) };
+        for asked in [closed(None), parsed, Asked::Bind(Some(serial)), closed(Some(NOBODYS))] {
+            self.ask_of_batch(asked);
+        }
+        self.signals.last = wanted.signal;
+        let by = By::Portal { name: portal.into(), of_unnamed: false, is_certain: true, is_done: false };
+        self.signals.under_way.push(UnderWay { signal: wanted.signal, by, outcome: Outcome::Unclear });
+        Some(Verdict::Splice(frame.len()))
+    }
+
     /// The unnamed statement is bound to this portal.
     fn unnamed_signal_is_bound(&mut self, portal: &[u8]) {
         if let Some(way) = self.signals.under_way.iter_mut().rev().find(|way| way.by == By::Unnamed) {
             way.by = By::Portal { name: portal.into(), of_unnamed: true, is_certain: true, is_done: false };
         }
     }
+}
+
+/// Writes a number in the place of another. One of PostgreSQL's has fewer digits: blanks in front of it mean nothing.
+fn put_number(place: &mut [u8], pid: i32) {
+    place.copy_from_slice(format!("{pid:>width$}", width = place.len()).as_bytes());
 }
 
 /// The value of a parameter.

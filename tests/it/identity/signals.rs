@@ -36,11 +36,22 @@ async fn signal(caller: &mut RawClient, way: usize, function: &str, pid: i32) ->
             caller.ask(&[frames::close_statement(&name), sync()]).await;
             replies
         }
+        4 => {
+            // A name with the number in its text, as drivers send whatever has no parameters.
+            let name = format!("{function} of {pid}");
+            let uses = [bind(&name, &[], false), frames::describe_portal(""), execute("", 0), sync()];
+            let asks = [parse(&name, &format!("select {function}({pid})")), frames::describe_statement(&name), sync()];
+            assert_eq!(tags(&caller.ask(&asks).await), "1tTZ");
+            let replies = caller.ask(&uses).await;
+            assert_eq!(tags(&replies).replace('N', ""), "2TDCZ");
+            caller.ask(&[frames::close_statement(&name), sync()]).await;
+            replies
+        }
         _ => extended(caller, &format!("select {function}({pid})"), &[], false).await,
     }
 }
 
-const WAYS: usize = 5;
+const WAYS: usize = 6;
 
 fn is_true(replies: &[Reply]) -> bool {
     let row = replies.iter().find(|reply| reply.tag == b'D').expect("a row");
@@ -198,6 +209,38 @@ async fn the_statement_of_a_signal_can_be_bound_again_and_means_the_same() {
     assert_eq!(rows(&again), ["f"], "{again:?}");
     assert_eq!(rows(&neighbour.until(b'Z', 1).await), ["unhurt"]);
     victim.run("select 1").await;
+}
+
+#[tokio::test]
+async fn a_statement_with_a_name_and_a_number_in_it_is_bound_as_often_as_it_is_wanted() {
+    let room = Greenroom::start().auth("trust").servers(4).await;
+    let (mut caller, mut victim) = (room.raw("search").await, room.raw("catalog").await);
+    let sql = format!("select pg_cancel_backend({})", victim.key().0);
+    caller.ask(&[parse("cancel", &sql), sync()]).await;
+    for round in 0..3 {
+        victim.send(&[query("select pg_sleep(60)")]).await;
+        sleepers(&room, 1).await;
+        if round == 1 {
+            // Now its server is its own.
+            caller.run("create temporary table kept (a int)").await;
+        }
+        let uses = [bind("cancel", &[], false), execute("", 0), bind("cancel", &[], true), execute("", 0), sync()];
+        let replies = caller.ask(&uses).await;
+        assert_eq!(tags(&replies), "2DC2DCZ", "{replies:?}");
+        assert_eq!(codes(&victim.until(b'Z', 1).await), ["57014"]);
+        // A Bind that fails is told by the client's own name, and leaves nothing in the way of the next one.
+        let wrong = caller.ask(&[bind("cancel", &[Parameter::Text("1".to_owned())], false), sync()]).await;
+        let told = wrong.iter().find(|reply| reply.tag == b'E').and_then(|error| error.field(b'M'));
+        assert_eq!(codes(&wrong), ["08P01"]);
+        assert!(told.is_some_and(|text| text.contains("\"cancel\"")), "{wrong:?}");
+        let names = "select name from pg_prepared_statements";
+        let seen = rows(&caller.run(names).await);
+        assert!(seen.is_empty() || seen == ["cancel"], "{seen:?}");
+    }
+    let failed = caller.ask(&[query("begin"), query("select 1/0"), bind("cancel", &[], false), sync()]).await;
+    assert_eq!(codes(&failed), ["22012", "25P02"]);
+    caller.run("rollback").await;
+    assert_eq!(rows(&victim.run("select 1").await), ["1"]);
 }
 
 #[tokio::test]

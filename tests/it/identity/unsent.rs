@@ -1,6 +1,6 @@
 //! What PostgreSQL has not been asked, or not by its own function, ends and cancels nobody.
 
-use super::{Parameter, bind, bind_to, extended, pid_of, sleepers};
+use super::{bind, bind_to, extended, pid_of, sleepers};
 use crate::harness::frames::{close_portal, execute, parse, parse_typed, query, sync};
 use crate::harness::{Frame, Greenroom, STAGEHAND, codes, eventually, rows, tags};
 
