@@ -14,6 +14,7 @@ use super::Pool;
 use super::dispatch::{Close, Idle, PoolState};
 use super::entry::Entry;
 use super::error::OpenError;
+use super::listener::Senders;
 use super::opening::Failed;
 use super::reaper;
 use super::reason::CloseReason;
@@ -34,6 +35,8 @@ pub(super) struct PostgresCrew {
     ended: Notify,
     /// Told when the limits have changed.
     limits_changed: Arc<Notify>,
+    /// Who sends to channels.
+    pub(super) senders: Arc<Senders>,
     metrics: Arc<ServerMetrics>,
     stop: CancellationToken,
     /// Attempts to connect that failed since the last one that worked.
@@ -159,6 +162,7 @@ impl Scheduler {
         let crew = PostgresCrew {
             ended: Notify::new(),
             limits_changed: Arc::default(),
+            senders: Arc::default(),
             metrics,
             stop,
             failures: AtomicU32::new(0),

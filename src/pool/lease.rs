@@ -19,6 +19,8 @@ pub struct Lease {
     held: Option<Held>,
     seat: Option<Seat>,
     pool: Arc<Pool>,
+    /// The number of the client for which the server may send something to channels.
+    sends_as: Option<i32>,
     _counted: GaugeGuard,
 }
 
@@ -44,7 +46,7 @@ impl Lease {
 
     fn new(member: &Member, held: Held, seat: Seat) -> Self {
         let counted = GaugeGuard::new(&member.metrics.leases);
-        Self { held: Some(held), seat: Some(seat), pool: Arc::clone(&member.pool), _counted: counted }
+        Self { held: Some(held), seat: Some(seat), pool: Arc::clone(&member.pool), sends_as: None, _counted: counted }
     }
 
     fn entry(&mut self) -> &mut Entry {
@@ -101,8 +103,18 @@ impl Lease {
         &self.pool
     }
 
+    /// What the server sends to channels from now on is heard as the client's of this number.
+    #[inline]
+    pub fn sends_as(&mut self, client: i32) {
+        if self.sends_as.is_none() {
+            self.sends_as = Some(client);
+            let server = self.entry().server.cancel.pid();
+            self.pool.scheduler.crew.senders.sends(server, client);
+        }
+    }
+
     /// Gives a clean server back. The caller has made sure that no cancel can begin any more; one that is on its way is
-    /// waited for in the background, and so is the end of a server that is too old or private.
+    /// waited for in the background, and so is what the server has sent, and the end of a server that is too old or private.
     pub fn release(mut self) {
         let now = Instant::now();
         if self.is_private() || self.entry().server.is_for_nobody_else() {
@@ -118,9 +130,13 @@ impl Lease {
             return self.close(CloseReason::Reconfigured);
         }
         self.entry().idle_since = now;
-        if self.entry().server.cancel.is_cancelling() {
+        let unheard = self.unheard();
+        if self.entry().server.cancel.is_cancelling() || unheard.is_some() {
             tokio::spawn(async move {
                 let cancel = Arc::clone(&self.entry().server.cancel);
+                if let Some(unheard) = unheard {
+                    unheard.await;
+                }
                 cancel.settled().await;
                 match cancel.is_tainted() {
                     true => self.close(CloseReason::Doubtful),
@@ -130,6 +146,25 @@ impl Lease {
             return;
         }
         self.back_to_the_pool();
+    }
+
+    /// Ready once everything was heard that the server has sent, if it may have: nobody is its client then. It takes no longer
+    /// than whoever listens is waited for.
+    fn unheard(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let client = self.sends_as.take()?;
+        let server = self.entry().server.cancel.pid();
+        let senders = Arc::clone(&self.pool.scheduler.crew.senders);
+        let unheard = senders.unheard(&self.pool.key.database);
+        if unheard.is_empty() {
+            senders.forget(server, client);
+            return None;
+        }
+        Some(async move {
+            for heard in unheard {
+                let _ = heard.await;
+            }
+            senders.forget(server, client);
+        })
     }
 
     #[inline]
@@ -160,6 +195,11 @@ impl Lease {
     }
 
     fn end(&mut self, reason: CloseReason) {
+        if self.held.is_some()
+            && let Some(unheard) = self.unheard()
+        {
+            tokio::spawn(unheard);
+        }
         match (self.held.take(), self.seat.take()) {
             (Some(Held::Shared(mut borrowed)), Some(seat)) => {
                 if let Some(entry) = borrowed.0.take() {

@@ -164,6 +164,7 @@ impl Session {
             self.is_shown_again = false;
             if passing.is_named {
                 self.lasting_effects.extend(effects);
+                self.lasting_effects.remove(Effect::Notify);
             } else {
                 self.unnamed_effects = effects;
             }
@@ -468,6 +469,8 @@ impl Session {
 
     /// Notes what a text may leave behind.
     pub(super) fn leaves(&mut self, mut effects: Effects) {
+        self.notifies |= effects.contains(Effect::Notify);
+        effects.remove(Effect::Notify);
         effects.remove(Effect::Process);
         if effects.contains(Effect::Public) {
             // Of interest for whoever reads the log, not for the server.

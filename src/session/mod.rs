@@ -77,6 +77,8 @@ pub struct Session {
     acting: Acting,
     hearing: Hearing,
     signals: Signals,
+    /// Something that was asked in this lease may tell those who listen.
+    notifies: bool,
     /// What goes to the server in place of the beginning of the frame at hand.
     splice: Vec<u8>,
     /// The statement that was prepared again for the frame at hand, to see what PostgreSQL tells of it now.
@@ -162,6 +164,7 @@ impl Session {
             acting: Acting::default(),
             hearing: Hearing::default(),
             signals: Signals::default(),
+            notifies: false,
             splice: Vec::new(),
             looked_at: None,
             parameters: Vec::new(),
@@ -267,6 +270,7 @@ impl Session {
         self.acting.failed();
         self.hearing.lease_ended();
         self.forget_signals();
+        self.notifies = false;
         self.effects = Effects::NONE;
         self.cycle_effects = Effects::NONE;
         self.doubtful = false;
@@ -276,6 +280,13 @@ impl Session {
         self.lease += 1;
         self.suspicion = Effects::NONE;
         self.unnamed.leave_server();
+    }
+
+    /// Whether those who listen may be told something by what was asked in this lease. Of a session that keeps its server nobody
+    /// can tell.
+    #[inline]
+    pub fn may_notify(&self) -> bool {
+        self.notifies || self.pin().is_some()
     }
 
     /// Statements asked since the last call.

@@ -23,7 +23,7 @@ use crate::protocol::{Backend, Frontend, body};
 use crate::sql::{Effect, Effects, timeless};
 
 /// What the text of a statement that others use may leave behind: nothing.
-const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process]);
+const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify]);
 
 /// The longest Parse of a statement that others use, in bytes.
 const MOST_SHARED_BYTES: usize = 64 << 10;
@@ -90,6 +90,7 @@ impl Session {
         } else {
             self.lasting_effects.extend(effects);
             self.lasting_effects.remove(Effect::Process);
+            self.lasting_effects.remove(Effect::Notify);
             self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Untold });
         }
         ahead

@@ -30,6 +30,7 @@ const NO_REASON: Effects = Effects::of(&[
     Effect::Release,
     Effect::Local,
     Effect::Process,
+    Effect::Notify,
 ]);
 
 /// Why a session keeps its server; the words are those of the metric's label and of the log.
@@ -91,6 +92,7 @@ impl PinReason {
                 Effect::Release => "release",
                 Effect::Local => "local",
                 Effect::Process => "process",
+                Effect::Notify => "notify",
             },
         }
     }

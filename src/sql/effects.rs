@@ -53,11 +53,13 @@ pub enum Effect {
     /// Nothing: but the number of a process is asked for, or used (pg_backend_pid(), pg_cancel_backend(),
     /// pg_terminate_backend()).
     Process,
+    /// Nothing: but those who listen are told something, with the number of the process (NOTIFY, pg_notify()).
+    Notify,
 }
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Role,
         Self::Placeholder,
         Self::Settings,
@@ -80,6 +82,7 @@ impl Effect {
         Self::Release,
         Self::Local,
         Self::Process,
+        Self::Notify,
     ];
 }
 

@@ -56,7 +56,8 @@ impl Leaving {
                     self.effects.extend(Effects::of(&[Effect::Placeholder, Effect::Reading, Effect::Reset]));
                 }
                 let defines = matches!(self.statement.first, Some(Key::Create | Key::Alter));
-                if defines && !matches!(effect, Effect::Temporary | Effect::Release | Effect::Process) {
+                if defines && !matches!(effect, Effect::Temporary | Effect::Release | Effect::Process | Effect::Notify)
+                {
                     self.effects.insert(Effect::Code);
                 }
                 self.settle();

@@ -70,7 +70,7 @@ pub(super) enum Key {
 }
 
 /// Names of functions that leave something behind, of those that run a string as SQL, of what shows the names of prepared
-/// statements, and of what is about processes.
+/// statements, of what is about processes, and of what tells others.
 const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"set_config", Effect::Settings),
     (b"set_limit", Effect::Settings),
@@ -100,6 +100,8 @@ const FUNCTIONS: &[(&[u8], Effect)] = &[
     (b"pg_backend_pid", Effect::Process),
     (b"pg_cancel_backend", Effect::Process),
     (b"pg_terminate_backend", Effect::Process),
+    (b"notify", Effect::Notify),
+    (b"pg_notify", Effect::Notify),
 ];
 
 /// What the names of families of such functions begin with.

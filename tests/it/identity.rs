@@ -1,5 +1,6 @@
 //! A client is known by one number: it is told it at login and by pg_backend_pid(), and others reach it by that.
 
+mod notified;
 mod numbers;
 mod permission;
 mod signals;

@@ -74,6 +74,13 @@ impl Relay<'_> {
                 self.down_left = header.total - len;
                 self.down_forwards = false;
                 continue;
+            } else if tag == Backend::NOTIFICATION
+                && let Lending::Leased(lease) = &mut self.lending
+                && frame_body.starts_with(&lease.server().cancel.pid().to_be_bytes())
+            {
+                // A server that listens itself has heard what its own client has sent.
+                let head = [&unread[..HEADER_BYTES], &self.key.pid.to_be_bytes()].concat();
+                down.replace(head.len(), &head);
             } else if tag == Backend::PARAMETER_STATUS {
                 let report = &unread[HEADER_BYTES..len];
                 if let Lending::Leased(lease) = &mut self.lending {

@@ -181,6 +181,15 @@ impl Relay<'_> {
         }
     }
 
+    /// What the client sends to channels is heard as its own: it is noted before it goes out.
+    pub(super) fn note_sender(&mut self) {
+        if self.session.may_notify()
+            && let Lending::Leased(lease) = &mut self.lending
+        {
+            lease.sends_as(self.key.pid);
+        }
+    }
+
     /// A server that is asked what its client listens to listens to that itself. Nobody else has it afterwards.
     pub(super) fn show_channels(&mut self, lease: &mut Lease) {
         let Some(hearing) = self.hearing.as_ref().filter(|_| self.session.take_channels_asked()) else { return };

@@ -228,6 +228,7 @@ impl Relay<'_> {
         self.server_needs_flush = false;
         self.state.set(ClientState::Active);
         self.note_pin();
+        self.note_sender();
     }
 
     /// What a session did to sequences is read: from now on nobody in this database gets a server that remembers

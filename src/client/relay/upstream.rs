@@ -137,6 +137,7 @@ impl Relay<'_> {
             self.member.pool.leave_databases(&statement);
         }
         self.note_texts();
+        self.note_sender();
         self.check_sequence_reads()?;
         if self.up.as_ref().is_some_and(Buffer::is_empty)
             && let Some(up) = self.up.take()

@@ -18,7 +18,7 @@ const OVERHEAD_BYTES: usize = 64;
 /// A notification.
 #[derive(Debug, Clone)]
 pub struct Notification {
-    /// The process that has sent it.
+    /// The number of the client that has sent it, where that is known; of the process else.
     pub pid: i32,
     /// Its channel and its payload, each with the NUL that ends it. All who hear it share it.
     pub rest: Bytes,

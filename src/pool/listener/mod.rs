@@ -4,9 +4,11 @@
 //! acknowledged after PostgreSQL has done so on that connection, and the client hears what comes from just there on.
 //!
 //! - `mailbox`: what was heard for one client.
+//! - `senders`: who has sent it.
 //! - `work`: the connection.
 
 mod mailbox;
+mod senders;
 mod work;
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use mailbox::Mailbox;
 pub use mailbox::{MOST_BYTES, Notification};
+pub(super) use senders::Senders;
 use work::AtWork;
 
 use super::error::AcquireError;
@@ -58,6 +61,8 @@ pub(super) struct Listener {
 struct State {
     /// Who opens the connection, or has it, by a number.
     at_work: Option<u64>,
+    /// The connection is there.
+    is_open: bool,
     last_id: u64,
     /// Everybody who listens, or is about to.
     ears: HashMap<u64, Arc<Mailbox>>,
@@ -98,7 +103,11 @@ impl Pools {
         let key = &member.pool.key;
         let key: Key = (key.address.clone(), Arc::clone(&key.database), Arc::from(&**encoding));
         let encoding = Arc::clone(&key.2);
-        let listener = Arc::clone(self.known.lock().listeners.entry(key).or_insert_with(|| Listener::new(encoding)));
+        let listener = Arc::clone(self.known.lock().listeners.entry(key).or_insert_with_key(|(_, database, _)| {
+            let listener = Listener::new(encoding);
+            member.pool.scheduler.crew.senders.heard_by(Arc::clone(database), Arc::clone(&listener));
+            listener
+        }));
         listener.ear(member)
     }
 }
@@ -111,6 +120,17 @@ impl Listener {
     /// The ceiling may have changed.
     pub(super) fn limits_have_changed(&self) {
         self.news.notify_one();
+    }
+
+    /// Ready, or dropped, once everything has been heard that was committed before; `None` if nobody hears anything.
+    fn sync(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.state.lock();
+        state.is_open.then(|| {
+            let (done, answer) = oneshot::channel();
+            state.wishes.push(Wish::Sync(done));
+            self.news.notify_one();
+            answer
+        })
     }
 
     fn ear(self: &Arc<Self>, member: &Member) -> Option<Ear> {

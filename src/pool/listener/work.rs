@@ -47,6 +47,7 @@ pub(super) async fn listen(work: AtWork) {
     let Some(mut entry) = entry else { return work.ends(&AcquireError::Closed.into()) };
     let database = &*pool.key.database;
     tracing::info!(database, pid = entry.server.cancel.pid(), "a connection listens for clients");
+    work.has_opened();
     let reason = Talk::new(&work).until_its_end(&mut entry.server.stream).await;
     match reason {
         CloseReason::ServerEnded => tracing::warn!(database, "the connection that listens for clients was lost"),
@@ -75,6 +76,11 @@ impl AtWork {
         Self { listener: Arc::clone(listener), member: member.clone(), number }
     }
 
+    fn has_opened(&self) {
+        let mut state = self.listener.state.lock();
+        state.is_open = state.at_work == Some(self.number);
+    }
+
     /// Ready once nobody has an ear: whoever wants one from then on has somebody else at work.
     async fn is_unwanted(&self) {
         while !self.ends_if_unwanted() {
@@ -94,6 +100,9 @@ impl AtWork {
     fn put_down(&self, state: &mut State) {
         if state.at_work == Some(self.number) {
             state.at_work = None;
+            state.is_open = false;
+            // Nobody will answer these.
+            state.wishes.retain(|wish| !matches!(wish, Wish::Sync(_)));
             self.member.pool.scheduler.look(|core| core.listener_ended());
         }
     }
@@ -291,7 +300,9 @@ impl<'w> Talk<'w> {
 
     /// Tells everybody who listens to its channel.
     fn tell(&self, body: &[u8]) {
-        let Some(notification) = Notification::read(body) else { return };
+        let Some(mut notification) = Notification::read(body) else { return };
+        let senders = &self.work.member.pool.scheduler.crew.senders;
+        notification.pid = senders.client_of(notification.pid).unwrap_or(notification.pid);
         let state = self.work.listener.state.lock();
         for (_, mailbox) in state.channels.get(notification.channel()).into_iter().flatten() {
             mailbox.put(&notification);
