@@ -189,7 +189,7 @@ async fn a_copy_that_fails_keeps_no_server_and_costs_none() {
     let room = Greenroom::start().auth("trust").servers(1).await;
     let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
     client.run("create table item (n int)").await;
-    let server = rows(&other.run("select pg_backend_pid()").await);
+    let server = rows(&other.run("select pg_backend_pid() + 0").await);
     let batch = [parse("", "copy item from stdin"), bind("", "", &[]), execute("", 0), flush()].to_vec();
     for (start, data) in [
         (vec![query("copy item from stdin")], vec![copy_data("wrong\n"), copy_data("1\n"), copy_done()]),
@@ -205,7 +205,7 @@ async fn a_copy_that_fails_keeps_no_server_and_costs_none() {
         client.send(&data).await;
         let replies = client.until(b'Z', 1).await;
         assert_eq!(codes(&replies).len(), 1, "{start:?}: {replies:?}");
-        assert_eq!(rows(&other.run("select pg_backend_pid()").await), server, "{start:?}, {data:?}");
+        assert_eq!(rows(&other.run("select pg_backend_pid() + 0").await), server, "{start:?}, {data:?}");
         assert_eq!(rows(&client.run("select count(*) from item").await), ["0"]);
     }
     assert_eq!(rows(&client.run("show work_mem").await), ["77kB"]);

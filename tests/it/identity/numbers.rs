@@ -88,6 +88,49 @@ async fn a_named_statement_and_a_transaction_know_the_same_number() {
 }
 
 #[tokio::test]
+async fn a_session_that_keeps_its_server_knows_the_same_number() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    let own = client.key().0.to_string();
+    client.ask(&[parse("before", "select pg_backend_pid()"), sync()]).await;
+    client.run("create temporary table kept (a int)").await;
+    client.ask(&[parse("behind", "select pg_backend_pid()"), sync()]).await;
+    assert_eq!(rows(&client.run("select pg_backend_pid()").await), [&*own]);
+    assert_eq!(rows(&extended(&mut client, "select pg_backend_pid()", &[], false).await), [&*own]);
+    for name in ["before", "behind"] {
+        let uses = [bind(name, &[], false), execute("", 0), sync()];
+        assert_eq!(rows(&client.ask(&uses).await), [&*own], "{name}");
+    }
+    // Among other statements of one text it is the server's.
+    let server = rows(&client.run("select pg_backend_pid() + 0").await);
+    assert_eq!(rows(&client.run("select pg_backend_pid(); select pg_backend_pid()").await), [&*server[0], &*server[0]]);
+}
+
+#[tokio::test]
+async fn a_statement_about_the_number_is_described_alone_wherever_it_is() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut client, mut other, mut direct) =
+        (room.raw("catalog").await, room.raw("catalog").await, direct(&room).await);
+    for (name, sql) in [
+        ("own", "select pg_backend_pid() as pid, $1::text"),
+        ("cancel", "select pg_cancel_backend($1)"),
+        ("end", "select * from pg_terminate_backend($1::int, 5)"),
+        ("", "select pg_cancel_backend($1) as done"),
+    ] {
+        let parse = [parse(name, sql), sync()];
+        client.ask(&parse).await;
+        let expected = direct.ask(&parse).await;
+        assert_eq!(tags(&expected), "1Z");
+        // On the other server.
+        other.run("begin").await;
+        let describes = [describe_statement(name), sync()];
+        let told = (client.ask(&describes).await, direct.ask(&describes).await);
+        other.run("commit").await;
+        assert_eq!((tags(&told.0), described(&told.0)), (tags(&told.1), described(&told.1)), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_number_that_is_looked_for_among_postgresqls_own_is_postgresqls() {
     let room = Greenroom::start().auth("trust").servers(1).await;
     let startup = room.startup("catalog").with("application_name", "backstage_plugin_catalog");

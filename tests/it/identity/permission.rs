@@ -51,6 +51,49 @@ async fn a_signal_that_postgresql_would_refuse_is_refused_in_its_words() {
 }
 
 #[tokio::test]
+async fn what_is_no_number_of_a_client_is_answered_as_by_postgresql() {
+    let room = Greenroom::start().auth("trust").servers(3).await;
+    let (mut client, mut direct, victim) = (room.raw("catalog").await, direct(&room).await, room.raw("search").await);
+    let mut victim = victim;
+    victim.run("begin").await;
+    let answers = |replies: Vec<Reply>| (rows(&replies), said(&replies));
+    for sql in [
+        "select pg_cancel_backend(null)",
+        "select pg_terminate_backend(null::int)",
+        "select pg_cancel_backend(-5)",
+        "select pg_cancel_backend(99999999999)",
+        "select pg_terminate_backend('x')",
+        "select pg_cancel_backend('99999999999')",
+        "select pg_terminate_backend(5.5)",
+        "select pg_terminate_backend()",
+        "select pg_cancel_backend(2147483647)",
+        "select pg_cancel_backend(1073741824 + 0), pg_terminate_backend(2147483647)",
+    ] {
+        let (ours, theirs) = (client.query(sql).await, direct.query(sql).await);
+        assert_eq!(answers(ours), answers(theirs), "{sql}");
+        let ours = extended(&mut client, sql, &[], false).await;
+        assert_eq!(answers(ours), answers(extended(&mut direct, sql, &[], false).await), "{sql}");
+    }
+    for value in ["", "x", "-1", "99999999999", " 1 ", "2147483648"] {
+        let value = || [Parameter::Text(value.to_owned())];
+        let sql = "select pg_cancel_backend($1)";
+        let ours = extended(&mut client, sql, &value(), false).await;
+        assert_eq!(answers(ours), answers(extended(&mut direct, sql, &value(), false).await));
+    }
+    // Several in one text are none that greenroom follows: there are no such processes, and nobody is hit.
+    let pid = victim.key().0;
+    let several = format!("select pg_terminate_backend({pid}), pg_cancel_backend({pid})");
+    assert_eq!(rows(&client.query(&several).await), ["f"]);
+    assert_eq!(rows(&client.query(&format!("select pg_cancel_backend({pid}); select 1")).await), ["f", "1"]);
+    assert_eq!(rows(&victim.run("select 'unhurt'").await), ["unhurt"]);
+    // The number that PostgreSQL has for its server is PostgreSQL's to use.
+    let server = "select pg_cancel_backend(pid) from pg_stat_activity where state = 'idle in transaction' and
+                  usename = current_user";
+    assert_eq!(rows(&client.query(server).await), ["t"]);
+    assert_eq!(rows(&victim.run("select 'unhurt'").await), ["unhurt"]);
+}
+
+#[tokio::test]
 async fn a_number_that_is_no_clients_is_none_of_postgresqls() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let (mut caller, gone) = (room.raw("catalog").await, room.raw("catalog").await);

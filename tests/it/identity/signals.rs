@@ -130,11 +130,64 @@ async fn a_client_that_waits_for_a_server_is_cancelled_and_ended_all_the_same() 
 }
 
 #[tokio::test]
+async fn a_client_in_the_middle_of_a_copy_and_one_that_only_listens_are_reached() {
+    let room = Greenroom::start().auth("trust").servers(6).await;
+    let mut caller = room.raw("search").await;
+    caller.run("create table item (n int)").await;
+    for way in 0..WAYS {
+        let mut copies = room.raw("search").await;
+        copies.send(&[query("copy item from stdin")]).await;
+        copies.until(b'G', 1).await;
+        assert!(is_true(&signal(&mut caller, way, "pg_cancel_backend", copies.key().0).await), "way {way}");
+        // PostgreSQL hears of it with the next data.
+        copies.send(&[frames::copy_data("1\n"), frames::copy_done()]).await;
+        assert_eq!(codes(&copies.until(b'Z', 1).await), ["57014"], "way {way}");
+        copies.send(&[query("copy (select generate_series(1, 10000000)) to stdout")]).await;
+        copies.until(b'd', 1).await;
+        assert!(is_true(&signal(&mut caller, way, "pg_terminate_backend", copies.key().0).await), "way {way}");
+        assert_eq!(codes(&copies.until_closed().await), ["57P01"], "way {way}");
+
+        let mut listens = room.raw("catalog").await;
+        listens.run("listen ours").await;
+        assert!(is_true(&signal(&mut caller, way, "pg_cancel_backend", listens.key().0).await), "way {way}");
+        caller.run("notify ours, 'still there'").await;
+        listens.until(b'A', 1).await;
+        assert!(is_true(&signal(&mut caller, way, "pg_terminate_backend", listens.key().0).await), "way {way}");
+        assert_eq!(codes(&listens.until_closed().await), ["57P01"], "way {way}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_two_callers_share_signals_for_each_whom_it_means() {
+    let room = Greenroom::start().auth("trust").servers(6).every_pool(|limits| limits.max(3)).await;
+    let (mut one, mut other) = (room.raw("search").await, room.raw("search").await);
+    let (mut first, mut second) = (room.raw("catalog").await, room.raw("catalog").await);
+    for caller in [&mut one, &mut other] {
+        caller.ask(&[parse("cancel", "select pg_cancel_backend($1)"), sync()]).await;
+    }
+    for _ in 0..5 {
+        for (caller, victim) in [(&mut one, &mut first), (&mut other, &mut second)] {
+            victim.send(&[query("select pg_sleep(60)")]).await;
+            sleepers(&room, 1).await;
+            let pid = [Parameter::Binary(victim.key().0.to_be_bytes().to_vec())];
+            let replies = caller.ask(&[bind("cancel", &pid, false), execute("", 0), sync()]).await;
+            assert_eq!(rows(&replies), ["t"]);
+            assert_eq!(codes(&victim.until(b'Z', 1).await), ["57014"]);
+        }
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pins_total", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn a_client_may_end_or_cancel_itself() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let mut client = room.raw("catalog").await;
     let pid = client.key().0;
     assert_eq!(codes(&client.query(&format!("select pg_cancel_backend({pid})")).await), ["57014"]);
+    for way in 1..WAYS - 2 {
+        let replies = signal(&mut client, way, "pg_cancel_backend", pid).await;
+        assert_eq!(codes(&replies), ["57014"], "way {way}");
+    }
     client.send(&[query(&format!("select pg_terminate_backend({pid})"))]).await;
     assert_eq!(codes(&client.until_closed().await), ["57P01"]);
 }
