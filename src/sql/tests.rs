@@ -29,7 +29,6 @@ fn ordinary_statements_leave_nothing() {
         "PREPARE TRANSACTION 'x'",
         "PREPARE TRANSACTION'x'",
         "select pg_advisory_xact_lock(1)",
-        "select pg_notify($1, $2)",
         "select $$ set x = 1; $$, $a$ nextval('x') $$ $a$, 'it''s; reset all'",
         "/* set /* nested */ x */ select 1 -- reset all\n",
         "declare c cursor for select 1",
@@ -43,6 +42,13 @@ fn ordinary_statements_leave_nothing() {
         ";;",
     ] {
         assert_eq!(effects(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_tells_others_leaves_nothing_but_is_found() {
+    for text in ["select pg_notify($1, $2)", "NOTIFY ours, 'x'", "begin; notify ours; commit"] {
+        assert_eq!(effects(text), [Effect::Notify], "{text}");
     }
 }
 
