@@ -52,7 +52,7 @@ async fn a_copy_is_cancelled_in_both_directions() {
                 _ => vec![parse("", sql), bind("", "", &[]), execute("", 0), sync()],
             }
         };
-        client.send(&start("copy (select repeat('x', 1000) from generate_series(1, 100000000)) to stdout")).await;
+        client.send(&start("copy (select repeat('x', 1000), generate_series(1, 100000000)) to stdout")).await;
         client.until(b'd', 10).await;
         RawClient::cancel(room.address(), &client.key()).await;
         let replies = client.until(b'Z', 1).await;
