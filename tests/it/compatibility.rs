@@ -6,13 +6,13 @@ use std::path::Path;
 use crate::harness::frames::query;
 use crate::harness::{Greenroom, RawClient, codes, rows, tags};
 
-/// Every source of the integration tests, one behind the other.
+/// Every source of the tests below a folder, one behind the other.
 fn sources(folder: &Path, all: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder of tests") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             sources(&path, all);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
             all.push_str(&fs::read_to_string(&path).expect("a source"));
         }
     }
@@ -24,7 +24,9 @@ fn every_test_that_the_table_names_is_there() {
     let document = fs::read_to_string(root.join("docs/compatibility.md")).expect("docs/compatibility.md is there");
     let mut tests = String::new();
     sources(&root.join("tests/it"), &mut tests);
-    let is_there = |name: &str| ["async fn", "fn"].iter().any(|kind| tests.contains(&format!("]\n{kind} {name}(")));
+    sources(&root.join("tests/drivers"), &mut tests);
+    let kinds = ["]\nasync fn", "]\nfn", "\n    def"];
+    let is_there = |name: &str| kinds.iter().any(|kind| tests.contains(&format!("{kind} {name}(")));
     let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 30, "the table is not where it was");
     for row in rows {
