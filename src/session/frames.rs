@@ -240,6 +240,7 @@ impl Session {
         self.batch_is_open = false;
         self.bound_effects = Effects::NONE;
         self.batch += 1;
+        self.last_before_batch = self.statements.last_serial();
     }
 
     pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
@@ -445,6 +446,9 @@ impl Session {
         if effects.contains(Effect::Placeholder) && carried::names_what_it_sets(text) {
             effects.remove(Effect::Placeholder);
             effects.remove(Effect::Reading);
+        }
+        if effects.contains(Effect::Meaning) && settings::leaves_literals_as_they_are(text, effects) {
+            effects.remove(Effect::Meaning);
         }
         if effects.contains(Effect::Reading) && setting::leaves_texts_as_they_are(text) {
             effects.remove(Effect::Reading);

@@ -87,6 +87,8 @@ pub struct Session {
     parameters: Vec<u8>,
     /// A number for the batch at hand, or the next one.
     batch: Batch,
+    /// The last statement with a name that was prepared before the batch at hand.
+    last_before_batch: Serial,
     /// A number for the lease at hand, or the next one.
     lease: LeaseNumber,
     /// What any text may do while this lease lasts, though none shows it.
@@ -169,6 +171,7 @@ impl Session {
             looked_at: None,
             parameters: Vec::new(),
             batch: 0,
+            last_before_batch: 0,
             lease: 1,
             suspicion: Effects::NONE,
             reworded: Vec::new(),

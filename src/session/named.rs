@@ -53,7 +53,7 @@ impl Session {
         name: &[u8],
         text: &[u8],
         effects: Effects,
-        server: Option<&mut Prepared>,
+        mut server: Option<&mut Prepared>,
     ) -> Verdict {
         if self.must_wait() {
             return Verdict::AwaitAnswers;
@@ -64,6 +64,14 @@ impl Session {
         let is_plain = is_small && effects.is_within(IS_PLAIN) && timeless::is_timeless(text);
         if !is_plain || !self.may_share() {
             self.pin_for(PinReason::PreparedStatement);
+        }
+        // What an EXECUTE will tell of its columns is looked up now.
+        let executes = Effects::of(&[Effect::Prepare]);
+        if !effects.is_disjoint(executes)
+            && let Some(ahead) = self.clear_way(executes, server.as_deref_mut(), Ahead::InBatch)
+            && ahead.waits()
+        {
+            return ahead;
         }
         let Some(server) = server else { return self.block(Asked::Bind(None)) };
         if self.must_have_own(name, server) {

@@ -23,6 +23,7 @@ const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect
 
 /// What is no reason to keep a server.
 const NO_REASON: Effects = Effects::of(&[
+    Effect::Meaning,
     Effect::Code,
     Effect::Public,
     Effect::Deallocate,
@@ -93,6 +94,7 @@ impl PinReason {
                 Effect::Local => "local",
                 Effect::Process => "process",
                 Effect::Notify => "notify",
+                Effect::Meaning => "meaning",
             },
         }
     }
@@ -130,6 +132,7 @@ impl Pin {
         effects.remove(Effect::Code);
         effects.remove(Effect::Deallocate);
         effects.remove(Effect::Local);
+        effects.remove(Effect::Meaning);
         // What only takes away is of interest where there is something.
         self.left.extend(effects);
         self.reason = self.reason.or_else(|| first_reason(effects));

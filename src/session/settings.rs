@@ -98,6 +98,19 @@ pub(super) fn is_harmless_local(text: &[u8]) -> bool {
     }
 }
 
+/// Whether a text about settings changes none that a literal depends on.
+pub(super) fn leaves_literals_as_they_are(text: &[u8], effects: Effects) -> bool {
+    let is_free = |name: &str| carried::is_name(name) && !carried::decides_on_literals(name);
+    match Setting::read(text) {
+        Some(Setting::Set(made)) => made.iter().all(|made| is_free(&made.name)),
+        Some(Setting::Reset(name)) => is_free(&name),
+        Some(Setting::Discard(discard)) => discard != Discard::All,
+        Some(Setting::ResetAll | Setting::Local(_) | Setting::Transaction) => false,
+        // DISCARD ALL among others.
+        None => !effects.contains(Effect::Deallocate) && carried::sets_nothing_for_literals(text),
+    }
+}
+
 impl Session {
     /// The queries that a shared server needs behind a RESET of search_path, behind one of application_name, and, where the
     /// session began with settings, behind one of all.

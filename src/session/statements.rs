@@ -121,6 +121,11 @@ impl Statements {
         self.last_serial
     }
 
+    /// The number of the last one.
+    pub fn last_serial(&self) -> Serial {
+        self.last_serial
+    }
+
     /// PostgreSQL has told of a statement: the first time this is what the client may rely on.
     pub fn described(&mut self, serial: Serial, description: &Description) {
         self.change(serial, |statement| {

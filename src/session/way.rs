@@ -8,7 +8,7 @@ use super::asked::{Asked, Closing};
 use super::frames::Verdict;
 use super::named::{close_statement, describe_statement, put_parse};
 use super::prepared::{self, Description, Prepared};
-use super::statements::{Own, Serial};
+use super::statements::{Own, Serial, Statement};
 use super::{PinReason, Session};
 use crate::protocol::tag::TxStatus;
 use crate::sql::{Effect, Effects};
@@ -27,7 +27,7 @@ const SEES_NAMES: Effects = Effects::of(&[
 const NEEDS_OWN_NAMES: Effects = Effects::of(&[Effect::Prepare, Effect::Procedural, Effect::Unreadable]);
 
 /// What a statement that is prepared behind it may mean something else for.
-const CHANGES_MEANING: Effects = Effects::of(&[Effect::Settings, Effect::Reading, Effect::Local]);
+const CHANGES_MEANING: Effects = Effects::of(&[Effect::Meaning, Effect::Reading, Effect::Local]);
 
 /// What something goes ahead of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +147,13 @@ impl Session {
     }
 
     /// What the client has prepared in the batch at hand is prepared again under its own name: if that could fail, the batch would
-    /// have failed already.
+    /// have failed already. The client may have been told of it, behind a Flush.
     fn prepare_batch_again(&mut self, server: &mut Prepared) {
+        let is_of_batch = |statement: &Statement| statement.serial > self.last_before_batch;
         let of_batch = self
             .statements
             .iter()
-            .filter(|(_, statement)| statement.description.is_none() && *statement.own(self.lease) == Own::Unknown);
+            .filter(|(_, statement)| is_of_batch(statement) && *statement.own(self.lease) == Own::Unknown);
         let of_batch: Vec<_> = of_batch.map(|(name, statement)| (name.to_vec(), statement.clone())).collect();
         of_batch.iter().for_each(|(name, statement)| self.prepare_own(server, name, statement));
     }

@@ -168,24 +168,50 @@ pub fn is_name(name: &str) -> bool {
 /// Looks at bytes, not at words: what stands in a comment or a string counts as well, and anything else than that one shape
 /// makes the answer no.
 pub fn names_what_it_sets(text: &[u8]) -> bool {
-    const SET: &[u8] = b"set";
-    let begins = (0..text.len()).filter(|at| text[*at..].get(..SET.len()).is_some_and(|w| w.eq_ignore_ascii_case(SET)));
-    let mut calls = begins.map(|at| (at.checked_sub(1).map(|before| text[before]), &text[at..])).peekable();
-    calls.peek().is_some()
-        && calls.all(|(before, call)| before.is_none_or(|byte| !is_word(byte)) && names_a_setting(call))
+    // The seed cannot be read back, and the others decide how the texts behind this one are read.
+    sets_only(text, |setting| !UNTOLD.iter().any(|untold| setting.eq_ignore_ascii_case(untold)))
 }
 
-/// Whether the text begins with `set_config('name',`.
-fn names_a_setting(call: &[u8]) -> bool {
+/// Whether whatever the text sets, it sets by `set_config('name', ...)`, and no literal depends on it.
+pub fn sets_nothing_for_literals(text: &[u8]) -> bool {
+    sets_only(text, |setting| {
+        let name = String::from_utf8_lossy(setting).to_ascii_lowercase();
+        is_name(&name) && !decides_on_literals(&name)
+    })
+}
+
+/// Whether the text sets something, and only by `set_config('name', ...)` with names that are `right`.
+fn sets_only(text: &[u8], right: impl Fn(&[u8]) -> bool) -> bool {
+    const SET: &[u8] = b"set";
+    let begins = (0..text.len()).filter(|at| text[*at..].get(..SET.len()).is_some_and(|w| w.eq_ignore_ascii_case(SET)));
+    let mut calls = begins.filter(|at| !only_reads(text, *at)).peekable();
+    calls.peek().is_some()
+        && calls.all(|at| {
+            let begins_a_word = at.checked_sub(1).is_none_or(|before| !is_word(text[before]));
+            begins_a_word && named_setting(&text[at..]).is_some_and(&right)
+        })
+}
+
+/// Whether what is there is the middle of the word `current_setting`.
+fn only_reads(text: &[u8], at: usize) -> bool {
+    const BEGINNING: &[u8] = b"current_";
+    const WORD: &[u8] = b"current_setting";
+    let Some(start) = at.checked_sub(BEGINNING.len()) else { return false };
+    let is_its = text[start..].get(..WORD.len()).is_some_and(|word| word.eq_ignore_ascii_case(WORD));
+    let is_part = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(|byte| is_word(*byte));
+    is_its && !is_part(start.checked_sub(1)) && !is_part(Some(start + WORD.len()))
+}
+
+/// The name, where the text begins with `set_config('name',`.
+fn named_setting(call: &[u8]) -> Option<&[u8]> {
     const NAME: &[u8] = b"set_config";
-    let Some((name, rest)) = call.split_at_checked(NAME.len()) else { return false };
+    let (name, rest) = call.split_at_checked(NAME.len())?;
     let argument = name.eq_ignore_ascii_case(NAME).then(|| past(rest, b'(')).flatten();
-    let Some(argument) = argument.and_then(|argument| past(argument, b'\'')) else { return false };
+    let argument = argument.and_then(|argument| past(argument, b'\''))?;
     let len = argument.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(0);
     let (setting, rest) = argument.split_at(len);
-    // The seed cannot be read back, and the others decide how the texts behind this one are read.
-    let is_told = !UNTOLD.iter().any(|untold| setting.eq_ignore_ascii_case(untold));
-    len > 0 && is_told && rest.strip_prefix(b"'").is_some_and(|rest| past(rest, b',').is_some())
+    let is_whole = len > 0 && rest.strip_prefix(b"'").is_some_and(|rest| past(rest, b',').is_some());
+    is_whole.then_some(setting)
 }
 
 /// What a server cannot be asked about when it is too late.
@@ -238,6 +264,7 @@ mod tests {
         for text in [
             "select set_config('work_mem', '1MB', false)",
             "SELECT pg_catalog.SET_CONFIG ( 'search_path' , $1, false), set_config('lock_timeout', $2, $3)",
+            "select current_setting('jit'), set_config('jit', 'off', false)",
         ] {
             assert!(names_what_it_sets(text.as_bytes()), "{text}");
         }
@@ -256,10 +283,29 @@ mod tests {
             "select set_config('Standard_Conforming_Strings', 'off', true)",
             "select set_config('work_mem', '1MB', false); set my.own to 1",
             "select a_set_config('work_mem', '1MB', false)",
+            "select set_config('jit', 'off', false), not_current_setting('jit')",
+            "select current_setting('jit')",
             "select set_config('work_mem'",
             "select 1",
         ] {
             assert!(!names_what_it_sets(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_literal_depends_on_is_known_by_its_name() {
+        let asyncpgs = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new";
+        for text in [asyncpgs, "select set_config('JIT', $1, false)"] {
+            assert!(sets_nothing_for_literals(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "select set_config('jit', 'off', false), set_config('TimeZone', 'UTC', false)",
+            "select set_config('search_path', 'a', false)",
+            "select set_config('jit', 'off', false); set timezone to 'UTC'",
+            "select set_config($1, 'off', false)",
+            "select 'jit'",
+        ] {
+            assert!(!sets_nothing_for_literals(text.as_bytes()), "{text}");
         }
     }
 }

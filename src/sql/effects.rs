@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Effect {
     /// SET, RESET, DISCARD, set_config().
     Settings,
+    /// Nothing more: but one of these settings may decide what a literal means.
+    Meaning,
     /// A setting of an extension, which no catalog lists and no RESET forgets; or one whose name the text does not tell.
     Placeholder,
     /// SET ROLE, SET SESSION AUTHORIZATION.
@@ -59,10 +61,11 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order in which the first one of a set names a pin.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Role,
         Self::Placeholder,
         Self::Settings,
+        Self::Meaning,
         Self::Listen,
         Self::Temporary,
         Self::AdvisoryLock,

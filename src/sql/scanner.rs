@@ -3,7 +3,7 @@
 //! Two parts that know nothing of each other's work: the `lexer` knows letters and no meaning, `leaving` the meaning of
 //! words and no letter. This is where they meet, and all that the rest of the crate sees of them.
 
-use super::effects::Effects;
+use super::effects::{Effect, Effects};
 use super::leaving::Leaving;
 use super::lexer::Lexer;
 
@@ -45,6 +45,10 @@ impl Scanner {
     /// Ends the text and says what it may leave behind.
     pub fn finish(mut self) -> Effects {
         self.feed(b" ;");
-        self.leaving.effects
+        let mut effects = self.leaving.effects;
+        if effects.contains(Effect::Settings) {
+            effects.insert(Effect::Meaning);
+        }
+        effects
     }
 }

@@ -10,7 +10,8 @@ fn effects(text: &str) -> Vec<Effect> {
 
 /// Without what says how a thing is left behind, or that something else is not any more.
 fn left_behind(text: &str) -> Vec<Effect> {
-    let how = [Effect::Placeholder, Effect::Reading, Effect::Reset, Effect::Release, Effect::Local];
+    use Effect::{Local, Meaning, Placeholder, Reading, Release, Reset};
+    let how = [Meaning, Placeholder, Reading, Reset, Release, Local];
     effects(text).into_iter().filter(|effect| !how.contains(effect)).collect()
 }
 
@@ -225,8 +226,8 @@ fn what_may_take_something_away_is_found() {
 
 #[test]
 fn discard_resets_settings_and_frees_names() {
-    assert_eq!(effects("DISCARD ALL"), [Effect::Settings, Effect::Deallocate, Effect::Reset]);
-    assert_eq!(effects("DISCARD /* ALL */ PLANS"), [Effect::Settings, Effect::Reset]);
+    assert_eq!(effects("DISCARD ALL"), [Effect::Settings, Effect::Meaning, Effect::Deallocate, Effect::Reset]);
+    assert_eq!(effects("DISCARD /* ALL */ PLANS"), [Effect::Settings, Effect::Meaning, Effect::Reset]);
 }
 
 #[test]

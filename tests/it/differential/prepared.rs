@@ -443,3 +443,48 @@ async fn statements_of_sql_and_of_the_protocol_share_their_names() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn what_was_told_behind_a_flush_is_there_for_the_rest_of_its_batch() {
+    let told = |sql: &str| [parse("s1", sql), describe_statement("s1"), flush()];
+    let in_batch = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)];
+    Differential::start()
+        .await
+        .play([
+            Script::new("executed by SQL")
+                .until(b'T', 1, told("select 'a literal'"))
+                .query("execute s1")
+                .query("deallocate s1"),
+            Script::new("executed by SQL in a batch")
+                .until(b'T', 1, told("select name from item where id = 1"))
+                .ask([&in_batch("execute s1")[..], &[sync()]].concat())
+                .query("execute s1"),
+            Script::new("executed by a statement that has a name too")
+                .until(b'T', 1, told("select name from item where id = 1"))
+                .until(b'T', 1, [parse("s2", "execute s1"), describe_statement("s2"), flush()])
+                .ask([bind("", "s2", &[]), execute("", 0), sync()])
+                .ask([parse("s3", "execute s1"), describe_statement("s3"), sync()]),
+            Script::new("executed by a statement of a later batch")
+                .ask([parse("s1", "select name from item where id = 1"), sync()])
+                .ask([parse("s2", "execute s1"), describe_statement("s2"), sync()])
+                .ask([bind("", "s2", &[]), execute("", 0), sync()]),
+            // asyncpg asks for the types of a statement's columns in this way.
+            Script::new("bound behind a change of settings")
+                .until(b'T', 1, told("select 'a literal', row(1, '2')"))
+                .ask([&in_batch("select set_config('jit', 'off', false)")[..], &[sync()]].concat())
+                .ask([&in_batch("select set_config('jit', 'on', false)")[..], &[sync()]].concat())
+                .ask([bind("", "s1", &[]), execute("", 0), sync()])
+                .query("reset all"),
+            Script::new("of an earlier batch, bound behind a change of settings")
+                .ask([parse("s1", "select timestamptz '2026-01-02 03:04'"), sync()])
+                .until(b'C', 1, [&in_batch("select set_config('jit', 'off', false)")[..], &[flush()]].concat())
+                .ask([bind("", "s1", &[]), execute("", 0), sync()])
+                .query("reset all"),
+            Script::new("bound behind a change of what a literal means")
+                .until(b'T', 1, told("select timestamptz '2026-01-02 03:04'"))
+                .ask([&in_batch("select set_config('TimeZone', 'Asia/Tokyo', false)")[..], &[sync()]].concat())
+                .ask([bind("", "s1", &[]), execute("", 0), sync()])
+                .query("reset all"),
+        ])
+        .await;
+}
