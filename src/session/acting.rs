@@ -67,6 +67,23 @@ fn may_be_setting(text: &[u8]) -> bool {
     }
 }
 
+/// What stands behind the statements by which a pool cleans a session up, and which leave nothing behind: those of asyncpg,
+/// which resets its settings last.
+#[inline]
+fn behind_cleaning(text: &[u8]) -> &[u8] {
+    let mut rest = text.trim_ascii_start();
+    while let Some(behind) = CLEANING.iter().find_map(|statement| {
+        let (start, behind) = rest.split_at_checked(statement.len())?;
+        start.eq_ignore_ascii_case(statement).then_some(behind)
+    }) {
+        rest = behind.trim_ascii_start();
+    }
+    rest
+}
+
+/// Statements that leave nothing behind, in lower case.
+const CLEANING: [&[u8]; 3] = [b"select pg_advisory_unlock_all();", b"close all;", b"unlisten *;"];
+
 impl Session {
     /// Databases are schemas here: `view` stands for pg_database when Knex asks whether one exists, and
     /// CREATE DATABASE and DROP DATABASE get verdicts of their own.
@@ -115,8 +132,10 @@ impl Session {
         if !self.is_between_statements() {
             return None;
         }
-        if may_be_setting(text) {
-            return self.act_on_setting(text);
+        // Where the session keeps its server, there may be something to clean up.
+        let setting = if self.pin().is_none() { behind_cleaning(text) } else { text };
+        if may_be_setting(setting) {
+            return self.act_on_setting(setting);
         }
         self.acting.databases.as_ref()?;
         self.acting.database = Some(Statement::read(text)?);

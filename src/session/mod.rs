@@ -107,6 +107,8 @@ pub struct Session {
     has_deallocated: bool,
     /// A number for the settings that prepared statements depend on.
     settings: u64,
+    /// What it was when the session began.
+    first_settings: Option<u64>,
     /// What the unnamed statement may leave behind when it is executed.
     unnamed_effects: Effects,
     /// What was asked since the last ReadyForQuery may leave behind.
@@ -181,6 +183,7 @@ impl Session {
             bound_effects: Effects::NONE,
             has_deallocated: false,
             settings: 0,
+            first_settings: None,
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
             batch_is_open: false,

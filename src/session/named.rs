@@ -44,6 +44,12 @@ impl Session {
     /// What a server has prepared under these settings and no others may be shared: a number for them.
     pub fn set_settings(&mut self, fingerprint: u64) {
         self.settings = fingerprint;
+        self.first_settings.get_or_insert(fingerprint);
+    }
+
+    /// Whether they are what they were when the session began.
+    pub(super) fn has_first_settings(&self) -> bool {
+        self.first_settings.is_none_or(|first| first == self.settings)
     }
 
     /// A Parse that gives a name.

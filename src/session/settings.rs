@@ -142,7 +142,8 @@ impl Session {
                 _ => return None,
             },
         };
-        if change.decides_on_literals() && !self.statements.is_empty() {
+        let is_back_already = matches!(change, Change::Reset(_) | Change::ResetAll) && self.has_first_settings();
+        if change.decides_on_literals() && !self.statements.is_empty() && !is_back_already {
             // They are prepared under what was set before, and never again.
             return None;
         }

@@ -182,6 +182,31 @@ async fn a_client_that_discards_its_statements_is_free_and_its_server_is_nobody_
 }
 
 #[tokio::test]
+async fn a_client_whose_pool_resets_it_keeps_its_statements_and_no_server() {
+    // What asyncpg's pool sends whenever a connection is given back.
+    let reset = "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;";
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    for reset in [reset, "reset all", "reset timezone"] {
+        client.ask(&[parse("s1", HOUR), sync()]).await;
+        client.run("set work_mem to '77kB'").await;
+        assert_eq!(codes(&client.query(reset).await), [""; 0], "{reset}");
+        assert_eq!(rows(&client.query("show search_path").await), ["catalog"], "{reset}");
+        assert_eq!(rows(&other.query("show work_mem").await), ["4MB"], "{reset}");
+        assert_eq!(rows(&client.ask(&run("s1", "")).await), ["12"], "{reset}");
+        client.ask(&[close_statement("s1"), sync()]).await;
+    }
+    assert_eq!(rows(&client.query("show work_mem").await), ["77kB"], "the last reset was of another setting");
+    client.run(reset).await;
+    assert_eq!(rows(&client.query("show work_mem").await), ["4MB"]);
+    assert_eq!(pins(&room).await, 0.0);
+    // One that fails resets nothing.
+    client.run("set work_mem to '77kB'").await;
+    assert_eq!(codes(&client.query("close all; select 1 / 0; reset all").await), ["22012"]);
+    assert_eq!(rows(&client.query("show work_mem").await), ["77kB"]);
+}
+
+#[tokio::test]
 async fn a_statement_that_waits_in_vain_for_a_server_fails_and_the_next_does_not() {
     let timeout = Duration::from_millis(300);
     let room = Greenroom::start().auth("trust").servers(1).every_pool(|pool| pool.acquire_timeout(timeout)).await;
