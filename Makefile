@@ -1,7 +1,7 @@
 # What a person types. The work is done by cargo and by scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz
+.PHONY: help run test check bench fuzz regress
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,3 +29,7 @@ bench: ## Measure: the hot path, then greenroom beside PgBouncer and HAProxy (BE
 
 fuzz: ## Fuzz what reads bytes from outside, a minute for each target (nightly; SECONDS_EACH=60)
 	scripts/fuzz $(or $(SECONDS_EACH),60)
+
+regress: ## PostgreSQL's own regression tests, directly and through greenroom: nothing may differ (Debian; minutes)
+	scripts/install regress
+	scripts/regress
