@@ -38,18 +38,21 @@ fn read(text: &[u8]) -> Option<()> {
     if memchr::memchr(b'\\', text).is_some() {
         return None;
     }
+    // What is cast to such a type without any literal is a parameter or a column, which get their value when it is executed.
+    let (mut has_literal, mut has_type_of_the_moment) = (false, false);
     let (mut rest, mut previous) = (text, &b""[..]);
     loop {
         rest = behind_blanks(rest)?;
         let word;
         (word, rest) = match *rest {
-            [] => return Some(()),
+            [] => return (!has_literal || !has_type_of_the_moment).then_some(()),
             [b'\'', ..] => {
                 let (literal, behind) = quoted(rest)?;
                 if has_moment(literal) || behind_blanks(behind)?.starts_with(b"'") {
                     // Two literals, one on each line, are one.
                     return None;
                 }
+                has_literal = true;
                 (&b""[..], behind)
             }
             [b'"', ..] => quoted(rest)?,
@@ -60,9 +63,7 @@ fn read(text: &[u8]) -> Option<()> {
             }
             _ => (&b""[..], &rest[1..]),
         };
-        if is_one_of(word, &OF_THE_MOMENT) || is_time_of_day(previous, word) {
-            return None;
-        }
+        has_type_of_the_moment |= is_one_of(word, &OF_THE_MOMENT) || is_time_of_day(previous, word);
         previous = word;
     }
 }
@@ -136,6 +137,7 @@ mod tests {
             "select 'mood'::\"regtype\"",
             "select '12:00'::time with time zone",
             "select '12:00'::timetz",
+            "select $1::regtype, 'mood'::text",
         ] {
             assert!(!is_timeless(text.as_bytes()), "{text}");
         }
@@ -150,6 +152,18 @@ mod tests {
             "select 'it''s', \"a\"\"b\" -- now\n",
             "update t set a = 'x' /* today */ where b::text = 'y'",
             "",
+        ] {
+            assert!(is_timeless(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_type_of_the_moment_without_any_literal_is_of_no_moment() {
+        for text in [
+            "select $1::regtype::oid",
+            "select oid::regtype::text, typtype from pg_catalog.pg_type where oid = $1",
+            "select \"relname\" from pg_class where oid = $1::regclass",
+            "insert into t (a) values ($1::timetz)",
         ] {
             assert!(is_timeless(text.as_bytes()), "{text}");
         }
