@@ -1,6 +1,8 @@
-//! Clients as people have them: psql, pgbench, tokio-postgres.
+//! Clients as people have them: psql, pgbench, and drivers of Rust in the folder.
 
-use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, pin_mut};
+mod sides;
+mod sqlx;
+mod tokio_postgres;
 
 use crate::harness::{Greenroom, Room};
 
@@ -62,61 +64,4 @@ async fn pgbench_runs_in_extended_mode() {
 #[tokio::test]
 async fn pgbench_runs_in_prepared_mode() {
     pgbench("prepared").await;
-}
-
-#[tokio::test]
-async fn tokio_postgres_runs_transactions_and_portals() {
-    let room = Greenroom::start().servers(3).await;
-    let mut client = room.client("catalog").await;
-    client.run("create table item (id int, name text)").await;
-    let statement = client.prepare("insert into item values ($1, $2)").await.unwrap();
-    let transaction = client.transaction().await.unwrap();
-    for id in 0..20 {
-        transaction.execute(&statement, &[&id, &format!("item {id}")]).await.unwrap();
-    }
-    let portal = transaction.bind("select id from item order by id", &[]).await.unwrap();
-    assert_eq!(transaction.query_portal(&portal, 7).await.unwrap().len(), 7);
-    let rest = transaction.query_portal(&portal, 0).await.unwrap();
-    assert_eq!(rest.first().map(|row| row.get::<_, i32>(0)), Some(7));
-    transaction.commit().await.unwrap();
-
-    let transaction = client.transaction().await.unwrap();
-    transaction.batch_execute("delete from item").await.unwrap();
-    transaction.rollback().await.unwrap();
-    assert_eq!(client.value("select count(*) from item").await, "20");
-}
-
-#[tokio::test]
-async fn tokio_postgres_pipelines_and_copies() {
-    let room = Greenroom::start().await;
-    let client = room.client("catalog").await;
-    let answers = (0..50).map(|n: i32| {
-        let client = &client;
-        async move { client.query_one("select $1::int", &[&n]).await.map(|row| row.get::<_, i32>(0)) }
-    });
-    let answers = futures_util::future::try_join_all(answers).await.unwrap();
-    assert_eq!(answers, (0..50).collect::<Vec<_>>());
-
-    client.run("create table item (id int, name text)").await;
-    let sink = client.copy_in("copy item from stdin").await.unwrap();
-    pin_mut!(sink);
-    for id in 0..1000 {
-        sink.send(bytes::Bytes::from(format!("{id}\titem {id}\n"))).await.unwrap();
-    }
-    assert_eq!(sink.finish().await.unwrap(), 1000);
-    let out = client.copy_out("copy item to stdout").await.unwrap();
-    let lines = out.map(|line| line.map(|_| 1)).try_fold(0, |sum, one| async move { Ok(sum + one) }).await.unwrap();
-    assert_eq!(lines, 1000);
-}
-
-#[tokio::test]
-async fn tokio_postgres_cancels_by_its_token() {
-    let room = Greenroom::start().await;
-    let client = room.client("catalog").await;
-    let token = client.cancel_token();
-    let (code, ()) = tokio::join!(client.failure("select pg_sleep(60)"), async {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        token.cancel_query(tokio_postgres::NoTls).await.unwrap();
-    });
-    assert_eq!(code, "57014");
 }
