@@ -219,20 +219,53 @@ pub(super) fn may_matter(first: u8, len: usize) -> bool {
     letter < 26 && LENGTHS[letter] & (1 << bit(len)) != 0
 }
 
+/// For each first letter, the rows of a table (one bit each) whose word begins with it: few words are compared with each other.
+const fn rows_by_letter<T>(table: &[(&[u8], T)]) -> [u64; 26] {
+    assert!(table.len() <= 64, "a bit for each row");
+    let mut rows = [0; 26];
+    let mut i = 0;
+    while i < table.len() {
+        rows[(table[i].0[0] - b'a') as usize] |= 1 << i;
+        i += 1;
+    }
+    rows
+}
+
+const FAMILIES_BY_LETTER: [u64; 26] = rows_by_letter(FAMILIES);
+const FUNCTIONS_BY_LETTER: [u64; 26] = rows_by_letter(FUNCTIONS);
+const KEYS_BY_LETTER: [u64; 26] = rows_by_letter(KEYS);
+
+/// The first of these rows whose word is the right one.
+#[inline]
+fn find<T: Copy>(table: &[(&[u8], T)], mut rows: u64, is_right: impl Fn(&[u8]) -> bool) -> Option<T> {
+    while rows != 0 {
+        let (name, meaning) = table[rows.trailing_zeros() as usize];
+        if is_right(name) {
+            return Some(meaning);
+        }
+        rows &= rows - 1;
+    }
+    None
+}
+
 /// What `word` (lower case) may mean. A quoted name is never a keyword.
 pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
-    if let Some((_, effect)) = FAMILIES.iter().find(|(name, _)| word.starts_with(name)) {
-        return Word::Leaves(*effect);
+    let letter = word.first().map_or(26, |first| usize::from(first.wrapping_sub(b'a')));
+    if letter >= 26 {
+        return Word::Plain;
     }
-    if let Some((_, effect)) = FUNCTIONS.iter().find(|(name, _)| *name == word) {
-        return Word::Leaves(*effect);
+    if let Some(effect) = find(FAMILIES, FAMILIES_BY_LETTER[letter], |name| word.starts_with(name)) {
+        return Word::Leaves(effect);
     }
-    match KEYS.iter().find(|(name, _)| *name == word) {
+    if let Some(effect) = find(FUNCTIONS, FUNCTIONS_BY_LETTER[letter], |name| name == word) {
+        return Word::Leaves(effect);
+    }
+    match find(KEYS, KEYS_BY_LETTER[letter], |name| name == word) {
         // Settings and schemas have their name in quotes as well.
-        Some((_, key))
+        Some(key)
             if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public | Key::Settings) =>
         {
-            Word::Key(*key)
+            Word::Key(key)
         }
         _ => Word::Plain,
     }
