@@ -40,9 +40,17 @@ impl Acting {
         self.made = self.asked.take().filter(|_| status == TxStatus::Idle);
     }
 
-    /// What was on its way has failed, or will never arrive.
-    pub(super) fn failed(&mut self) {
+    /// What was on its way has failed, or will never arrive. Whether what went behind it has led a shared server to where only
+    /// what has failed would have led the session.
+    pub(super) fn failed(&mut self) -> bool {
+        let leads_astray = self.is_astray_on_failure();
         self.asked = None;
+        leads_astray
+    }
+
+    /// Whether what is on its way has something behind it that is wrong if it fails.
+    pub(super) fn is_astray_on_failure(&self) -> bool {
+        self.asked.is_some() && self.leads_astray != [false; 3]
     }
 }
 

@@ -208,7 +208,7 @@ impl Session {
                 self.skips_signal();
                 Some(Verdict::Ignore)
             }
-            _ if self.awaits_what_is_heard(tag) => Some(Verdict::AwaitAnswers),
+            _ if self.awaits_what_is_heard(tag) || self.awaits_reset(tag) => Some(Verdict::AwaitAnswers),
             _ => None,
         }
     }

@@ -125,7 +125,7 @@ impl Hearing {
 }
 
 /// Whether a message is not merely the rest of something that was asked before.
-fn begins_something(tag: Frontend) -> bool {
+pub(super) fn begins_something(tag: Frontend) -> bool {
     !matches!(tag, Frontend::SYNC | Frontend::FLUSH | Frontend::COPY_DATA | Frontend::COPY_DONE | Frontend::COPY_FAIL)
 }
 

@@ -274,7 +274,7 @@ impl Session {
     }
 
     fn error(&mut self, body: &[u8], server: &mut Prepared) -> Reply {
-        self.acting.failed();
+        self.doubtful |= self.acting.failed();
         if self.copy_in != CopyIn::No {
             self.copy_in = CopyIn::No;
             self.doubtful |= self.copy_has_sync;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::frames::Verdict;
+use super::hearing::begins_something;
 use super::{Asked, Pin, PinReason, Session};
+use crate::protocol::Frontend;
 use crate::sql::setting::{Assignment, Discard, Setting};
 use crate::sql::statement::Statement;
 use crate::sql::{Effect, Effects, carried};
@@ -170,6 +172,13 @@ impl Session {
         self.acting.leads_astray = astray;
         astray.into_iter().filter(|astray| *astray).for_each(|_| self.queue.push(Asked::Prelude));
         astray.contains(&true)
+    }
+
+    /// Whether a frame that would begin something new waits for the end of a RESET: if that fails, what went behind it has led the
+    /// server astray.
+    #[inline]
+    pub(super) fn awaits_reset(&self, tag: Frontend) -> bool {
+        self.acting.is_astray_on_failure() && begins_something(tag)
     }
 
     /// Appends what goes out behind the frame with [`Verdict::ForwardWithWayHome`].

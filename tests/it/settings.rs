@@ -454,3 +454,23 @@ async fn what_a_client_asks_while_its_server_is_asked_is_decided_when_that_has_t
         assert_eq!(rows(&replies), ["ours", "4MB"], "{replies:?}");
     }
 }
+
+#[tokio::test]
+async fn a_reset_that_fails_takes_nothing_away_from_anybody() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let stage = room.stage();
+    // As a statement_timeout or a cancel would have it fail, but each time.
+    let revoke = "revoke execute on function pg_advisory_unlock_all() from public";
+    stage.sql_in(&stage.database, revoke).await;
+    let reset = "select pg_advisory_unlock_all(); close all; unlisten *; reset all;";
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    for client in [&mut client, &mut other] {
+        client.run("set search_path to pg_catalog").await;
+    }
+    assert_eq!(codes(&client.query(reset).await), ["42501"]);
+    assert_eq!(rows(&other.query("show search_path").await), ["pg_catalog"]);
+    assert_eq!(rows(&client.query("show search_path").await), ["pg_catalog"]);
+    // Nor from what was sent behind it.
+    let replies = client.ask(&[query(reset), query("show search_path")]).await;
+    assert_eq!((codes(&replies), rows(&replies)), (vec!["42501".to_owned()], vec!["pg_catalog".to_owned()]));
+}
