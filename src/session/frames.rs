@@ -196,6 +196,7 @@ impl Session {
             Frontend::TERMINATE => Some(Verdict::Terminate),
             Frontend::SYNC if self.discarding => {
                 self.discarding = false;
+                self.batch_ends();
                 Some(Verdict::AnswerReady)
             }
             _ if self.discarding => Some(Verdict::Ignore),
