@@ -448,7 +448,10 @@ impl Session {
             effects.remove(Effect::Placeholder);
             effects.remove(Effect::Reading);
         }
-        if effects.contains(Effect::Meaning) && settings::leaves_literals_as_they_are(text, effects) {
+        const HIDES_TEXTS: Effects = Effects::of(&[Effect::Procedural, Effect::Code]);
+        if !effects.is_disjoint(HIDES_TEXTS) && carried::may_set_for_literals(text) {
+            effects.insert(Effect::Meaning);
+        } else if effects.contains(Effect::Meaning) && settings::leaves_literals_as_they_are(text, effects) {
             effects.remove(Effect::Meaning);
         }
         if effects.contains(Effect::Reading) && setting::leaves_texts_as_they_are(text) {

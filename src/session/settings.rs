@@ -100,6 +100,9 @@ pub(super) fn is_harmless_local(text: &[u8]) -> bool {
     }
 }
 
+/// What may set more than the words of its text show; DISCARD ALL says nothing of settings.
+const SETS_UNSEEN: Effects = Effects::of(&[Effect::Deallocate, Effect::Procedural, Effect::Code, Effect::Unreadable]);
+
 /// Whether a text about settings changes none that a literal depends on.
 pub(super) fn leaves_literals_as_they_are(text: &[u8], effects: Effects) -> bool {
     let is_free = |name: &str| carried::is_name(name) && !carried::decides_on_literals(name);
@@ -108,8 +111,7 @@ pub(super) fn leaves_literals_as_they_are(text: &[u8], effects: Effects) -> bool
         Some(Setting::Reset(name)) => is_free(&name),
         Some(Setting::Discard(discard)) => discard != Discard::All,
         Some(Setting::ResetAll | Setting::Local(_) | Setting::Transaction) => false,
-        // DISCARD ALL among others.
-        None => !effects.contains(Effect::Deallocate) && carried::sets_nothing_for_literals(text),
+        None => effects.is_disjoint(SETS_UNSEEN) && carried::sets_nothing_for_literals(text),
     }
 }
 

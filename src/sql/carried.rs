@@ -180,6 +180,14 @@ pub fn sets_nothing_for_literals(text: &[u8]) -> bool {
     })
 }
 
+/// Whether the code in a text may set what a literal depends on: it says `set` somewhere, and the name of such a setting, or what
+/// stands for one (SET TIME ZONE, XML OPTION, RESET ALL).
+pub fn may_set_for_literals(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    let says = |word: &str| memchr::memmem::find(&text, word.as_bytes()).is_some();
+    says("set") && (FOR_LITERALS.iter().any(|name| says(name)) || ["zone", "option", "reset"].into_iter().any(says))
+}
+
 /// Whether the text sets something, and only by `set_config('name', ...)` with names that are `right`.
 fn sets_only(text: &[u8], right: impl Fn(&[u8]) -> bool) -> bool {
     const SET: &[u8] = b"set";
@@ -289,6 +297,22 @@ mod tests {
             "select 1",
         ] {
             assert!(!names_what_it_sets(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn code_that_may_set_what_a_literal_depends_on_says_so() {
+        for text in [
+            "do $$ begin set Time Zone 'UTC'; end $$",
+            "do $$ begin perform set_config('DateStyle', 'German', false); end $$",
+            "do $$ begin execute 'reset ' || 'all'; end $$",
+        ] {
+            assert!(may_set_for_literals(text.as_bytes()), "{text}");
+        }
+        for text in
+            ["do $$ begin update item set name = 'a'; end $$", "do $$ begin perform now() at time zone 'UTC'; end $$"]
+        {
+            assert!(!may_set_for_literals(text.as_bytes()), "{text}");
         }
     }
 

@@ -168,6 +168,41 @@ async fn a_literal_keeps_the_meaning_that_it_had_when_its_statement_was_prepared
 }
 
 #[tokio::test]
+async fn a_literal_never_means_what_the_code_in_a_text_has_set_in_the_meantime() {
+    let in_batch = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)];
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    for code in [
+        "do $$ begin set time zone 'Asia/Tokyo'; end $$",
+        "select query_to_xml('select set_config(''timezone'', ''Asia/Tokyo'', false)', true, true, '')",
+    ] {
+        let mut client = room.raw("catalog").await;
+        client.ask(&[parse("s1", HOUR), sync()]).await;
+        // In the middle of a batch nothing can be prepared ahead of it.
+        let replies = client.ask(&[&in_batch("select 1")[..], &in_batch(code), &run("s1", "")].concat()).await;
+        assert_eq!(codes(&replies), ["0A000"], "{code}");
+        client.leave().await;
+    }
+    for code in [
+        "do $$ begin set time zone 'Asia/Tokyo'; end $$",
+        "create function zone() returns text language sql
+        as $$ select set_config('timezone', 'Asia/Tokyo', false) $$",
+    ] {
+        let mut client = room.raw("catalog").await;
+        client.ask(&[parse("s1", HOUR), sync()]).await;
+        for sql in ["begin", code, "select set_config('jit', 'off', false)"] {
+            client.run(sql).await;
+        }
+        if code.starts_with("create") {
+            client.run("select zone()").await;
+        }
+        assert_eq!(rows(&client.query("show timezone").await), ["Asia/Tokyo"], "{code}");
+        assert_eq!(rows(&client.ask(&run("s1", "")).await), ["12"], "{code}");
+        client.run("rollback").await;
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_discards_its_statements_is_free_and_its_server_is_nobody_elses() {
     let room = Greenroom::start().auth("trust").servers(1).await;
     let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
