@@ -117,10 +117,9 @@ class Psycopg(DriverTest):
                     pipeline.sync()
                     seen.append(first.fetchone())
                     connection.execute("insert into item values (100)")
-                    failing = connection.execute("insert into item values (1)")
-                    after = connection.execute("insert into item values (101)")
-                    for cursor in (failing, after):
-                        seen.append(error_of(cursor.fetchone))
+                    # The error is raised by whatever hears it first, the execute() or the fetch.
+                    for sql in ("insert into item values (1)", "insert into item values (101)"):
+                        seen.append(error_of(lambda sql=sql: connection.execute(sql).fetchone()))
                     pipeline.sync()
                     seen.append(connection.execute("select max(id) from item").fetchone())
                 with connection.transaction(), connection.pipeline():
