@@ -90,7 +90,8 @@ impl Session {
             return Some(Verdict::AwaitAnswers);
         }
         // In the middle of a batch, or of a transaction that has failed, nothing can be prepared that may fail.
-        let may_prepare = !self.batch_is_open && self.status != TxStatus::Failed && !self.doubtful;
+        let has_failed = self.status == TxStatus::Failed && self.queue.is_empty();
+        let may_prepare = !self.batch_is_open && !has_failed && !self.doubtful;
         if keeps_own && may_prepare && self.statements.are_elsewhere(self.lease) {
             return Some(if self.queue.is_empty() { Verdict::TakeOver } else { Verdict::AwaitAnswers });
         }

@@ -445,6 +445,17 @@ async fn statements_of_sql_and_of_the_protocol_share_their_names() {
 }
 
 #[tokio::test]
+async fn names_are_taken_behind_the_end_of_a_transaction_that_has_failed() {
+    Differential::start()
+        .await
+        .play([Script::new("asked in one go")
+            .ask([parse("s1", "select 1"), sync()])
+            .queries(["drop table if exists pg_temp.item", "begin; select 1/0"])
+            .ask([query("rollback"), query("prepare s1 as select 2"), query("execute s1")])])
+        .await;
+}
+
+#[tokio::test]
 async fn what_was_told_behind_a_flush_is_there_for_the_rest_of_its_batch() {
     let told = |sql: &str| [parse("s1", sql), describe_statement("s1"), flush()];
     let in_batch = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)];
