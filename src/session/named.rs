@@ -185,7 +185,8 @@ impl Session {
             (Place::Await, _) => Verdict::AwaitAnswers,
             (Place::Shared(id), _) => other(self, &|out| prepared::put_name(out, id), asked(serial)),
             (Place::Stale, Some(serial)) => {
-                other(self, &|out| out.extend_from_slice(STALE), Asked::Stale { serial, describes: !is_bind })
+                let nobodys = self.name_of_none();
+                other(self, &|out| out.extend_from_slice(&nobodys), Asked::Stale { serial, describes: !is_bind })
             }
             _ => {
                 let verdict = self.by_own_name(frame, at, name, server);
@@ -372,6 +373,12 @@ impl Session {
         Verdict::Splice(at + name.len() + 1)
     }
 
+    /// A name that no statement has: not even one of the client's, on a server that has the client's own names.
+    fn name_of_none(&self) -> Vec<u8> {
+        let mut names = (0..).map(|number: usize| format!("{STALE}{number}").into_bytes());
+        names.find(|name| self.statements.get(name).is_none()).expect("there are more numbers than statements")
+    }
+
     /// The frame is shown again when there is a server; if there will be none, this is what has failed.
     pub(super) fn block(&mut self, asked: Asked) -> Verdict {
         self.blocked = Some(asked);
@@ -428,8 +435,8 @@ impl Session {
     }
 }
 
-/// A name that no statement has.
-const STALE: &[u8] = b"greenroom:stale";
+/// How a name begins that no statement has.
+const STALE: &str = "greenroom:stale";
 
 /// Appends a Close of a prepared statement.
 pub(super) fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {

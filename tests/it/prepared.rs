@@ -203,6 +203,20 @@ async fn a_literal_never_means_what_the_code_in_a_text_has_set_in_the_meantime()
 }
 
 #[tokio::test]
+async fn what_cannot_be_told_any_more_is_no_statement_of_another_name() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut client = room.raw("catalog").await;
+    client.ask(&[parse("s1", HOUR), sync()]).await;
+    let set = [parse("", "set time zone 'Asia/Tokyo'"), bind("", "", &[]), execute("", 0), sync()];
+    client.ask(&[&[parse("s2", "select 1")][..], &set].concat()).await;
+    for name in ["greenroom:stale", "greenroom:stale0", "greenroom:stale1"] {
+        client.ask(&[parse(name, "select 'another'"), sync()]).await;
+    }
+    assert_eq!(codes(&client.ask(&[describe_statement("s1"), sync()]).await), ["0A000"]);
+    assert_eq!(codes(&client.ask(&[bind("", "s1", &[]), execute("", 0), sync()]).await), ["0A000"]);
+}
+
+#[tokio::test]
 async fn a_client_that_discards_its_statements_is_free_and_its_server_is_nobody_elses() {
     let room = Greenroom::start().auth("trust").servers(1).await;
     let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
