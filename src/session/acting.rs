@@ -24,6 +24,8 @@ pub(super) struct Acting {
     pub(super) ways_home: [Arc<[u8]>; 3],
     /// Which of them the last verdict is about.
     pub(super) leads_astray: [bool; 3],
+    /// What they were meant for has failed, and they have led a shared server to where only that would have led it.
+    is_astray: bool,
     /// The session began with settings that a shared server does not go back to.
     pub(super) began_with_settings: bool,
     /// The statement that the last verdict was about.
@@ -40,17 +42,23 @@ impl Acting {
         self.made = self.asked.take().filter(|_| status == TxStatus::Idle);
     }
 
-    /// What was on its way has failed, or will never arrive. Whether what went behind it has led a shared server to where only
-    /// what has failed would have led the session.
+    /// What was on its way has failed. Whether what went behind it has led a shared server astray.
     pub(super) fn failed(&mut self) -> bool {
-        let leads_astray = self.is_astray_on_failure();
+        self.is_astray |= self.may_be_astray();
         self.asked = None;
-        leads_astray
+        self.is_astray
     }
 
-    /// Whether what is on its way has something behind it that is wrong if it fails.
-    pub(super) fn is_astray_on_failure(&self) -> bool {
-        self.asked.is_some() && self.leads_astray != [false; 3]
+    /// What was on its way will never arrive, and the server is another's.
+    pub(super) fn lease_ended(&mut self) {
+        self.asked = None;
+        self.is_astray = false;
+    }
+
+    /// Whether a shared server has been led to where a RESET that may fail, or has, would have led it.
+    #[inline]
+    pub(super) fn may_be_astray(&self) -> bool {
+        self.is_astray || (self.asked.is_some() && self.leads_astray != [false; 3])
     }
 }
 

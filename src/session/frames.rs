@@ -423,14 +423,6 @@ impl Session {
         Passing { scanner, keeps_unnamed, is_named: false }
     }
 
-    /// Reads a text that is executed next, or as the unnamed statement.
-    #[inline]
-    pub(super) fn read_text(&mut self, text: &[u8]) -> Effects {
-        let effects = self.effects_of(text);
-        self.has_read(effects);
-        effects
-    }
-
     /// A text with these effects was read.
     #[inline]
     fn has_read(&mut self, effects: Effects) {

@@ -273,7 +273,7 @@ impl Session {
     /// The lease ended and its server is gone or another's.
     pub fn lease_ended(&mut self) {
         self.status = TxStatus::Idle;
-        self.acting.failed();
+        self.acting.lease_ended();
         self.hearing.lease_ended();
         self.forget_signals();
         self.notifies = false;
@@ -313,5 +313,7 @@ mod conversation_tests;
 mod model_tests;
 #[cfg(test)]
 mod postgres_tests;
+#[cfg(test)]
+mod settings_tests;
 #[cfg(test)]
 mod tests;

@@ -120,7 +120,7 @@ impl Session {
             }
         }
         self.pin.never_was();
-        self.acting.failed();
+        self.acting.lease_ended();
         self.status = TxStatus::Idle;
         self.discarding |= in_batch;
         self.copy_in = CopyIn::No;

@@ -141,8 +141,14 @@ impl Session {
             Some(PinReason::StartupSettings) => return None,
             // A server that the session keeps keeps its settings by itself.
             Some(_) => match Change::read(text, false)? {
-                Change::DiscardAll if self.pin.is_discarded() => Change::DiscardAll,
-                reset @ (Change::Reset(_) | Change::ResetAll) => return self.reset_where_it_is_kept(text, &reset),
+                discard @ Change::DiscardAll if self.pin.is_discarded() => {
+                    // What it had as a shared one it is given back behind it.
+                    self.leaves(Effects::of(&[Effect::Reset]));
+                    let verdict = self.ask_query(discard.effects());
+                    self.acting.leads_astray = [false; 3];
+                    self.acting.asked = Some(discard);
+                    return Some(verdict);
+                }
                 _ => return None,
             },
         };
@@ -157,16 +163,6 @@ impl Session {
         Some(if way_home { Verdict::ForwardWithWayHome } else { verdict })
     }
 
-    /// The server that the session keeps may have been a shared one. It is asked about the rest, as after any other text.
-    fn reset_where_it_is_kept(&mut self, text: &[u8], reset: &Change) -> Option<Verdict> {
-        if !self.statements.is_empty() || reset.leads_astray() == [false; 3] {
-            return None;
-        }
-        let effects = self.read_text(text);
-        let verdict = self.ask_query(effects);
-        Some(if self.needs_way_home(reset) { Verdict::ForwardWithWayHome } else { verdict })
-    }
-
     /// Asks for what a shared server needs behind this, if it needs anything.
     fn needs_way_home(&mut self, change: &Change) -> bool {
         let mut astray = change.leads_astray();
@@ -176,11 +172,12 @@ impl Session {
         astray.contains(&true)
     }
 
-    /// Whether a frame that would begin something new waits for the end of a RESET: if that fails, what went behind it has led the
-    /// server astray.
+    /// Whether a frame that would begin something new waits for the end of a RESET: a shared server may then be where that has led
+    /// it, or where what went behind it has, though it failed.
     #[inline]
     pub(super) fn awaits_reset(&self, tag: Frontend) -> bool {
-        self.acting.is_astray_on_failure() && begins_something(tag)
+        let is_to_be_dressed = self.cycle_effects.contains(Effect::Reset) && self.queue.has_ended_one();
+        (self.acting.may_be_astray() || (is_to_be_dressed && self.ends_by_itself())) && begins_something(tag)
     }
 
     /// Appends what goes out behind the frame with [`Verdict::ForwardWithWayHome`].
@@ -193,7 +190,8 @@ impl Session {
     /// for that.
     pub fn everything_was_discarded(&mut self) -> bool {
         self.effects = Effects::NONE;
-        self.cycle_effects = Effects::NONE;
+        // A server that is kept all the same is given back what a shared one has.
+        self.cycle_effects.keep(Effect::Reset);
         self.lasting_effects.keep(Effect::Unreadable);
         let was_kept = self.pin.is_discarded();
         if was_kept {

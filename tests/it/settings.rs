@@ -474,3 +474,23 @@ async fn a_reset_that_fails_takes_nothing_away_from_anybody() {
     let replies = client.ask(&[query(reset), query("show search_path")]).await;
     assert_eq!((codes(&replies), rows(&replies)), (vec!["42501".to_owned()], vec!["pg_catalog".to_owned()]));
 }
+
+#[tokio::test]
+async fn a_reset_of_a_session_that_is_kept_leads_what_was_sent_behind_it_nowhere_else() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    room.raw("catalog").await.run("create table item (name text); insert into item values ('ours')").await;
+    let pool_reset = "select pg_advisory_unlock_all(); close all; unlisten *; reset all;";
+    for reset in [pool_reset, "reset all", "set work_mem to '2MB'; reset search_path", "discard all"] {
+        for keep in ["create temp table own ()", "set my.own to 1", "select pg_advisory_lock(7)", "begin"] {
+            if (keep, reset) == ("begin", "discard all") {
+                continue;
+            }
+            let mut client = room.raw("catalog").await;
+            client.run(keep).await;
+            let replies = client.ask(&[query("select 1"), query(reset), query("select name from item")]).await;
+            assert_eq!(codes(&replies), [""; 0], "{keep}; {reset}: {replies:?}");
+            assert_eq!(rows(&replies).last().map(String::as_str), Some("ours"), "{keep}; {reset}");
+            client.leave().await;
+        }
+    }
+}

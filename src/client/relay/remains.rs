@@ -22,6 +22,8 @@ impl Relay<'_> {
         // A cancel of the client's must not hit a question of ours.
         self.key.place.rests();
         self.session.unnamed_left_server();
+        // What a RESET has taken away is put on again when it has told.
+        self.session.take_cycle_effects();
         let asked = timeout(self.member.create_timeout(), asked(lease));
         self.wait(Box::pin(async { asked.await? }), true);
     }
