@@ -13,6 +13,7 @@
 //! - `way`: what goes ahead of texts that may see the names of statements.
 //! - `statements`: the client's prepared statements that have names.
 //! - `prepared`: what a server has prepared.
+//! - `parameter`: numbers of processes among the parameters of a Bind.
 //! - `process`: numbers of processes, the session's own and those that a signal is for.
 //! - `unnamed`: the client's own unnamed statement.
 //! - `pin`: why a session keeps its server, and until when.
@@ -22,6 +23,7 @@ pub mod asked;
 mod frames;
 mod hearing;
 mod named;
+mod parameter;
 pub mod pin;
 pub mod prepared;
 mod process;
