@@ -244,6 +244,44 @@ async fn sqlx_copies_both_ways_and_gives_up_a_copy() {
     .await;
 }
 
+#[tokio::test]
+async fn sqlx_is_an_answer_behind_after_a_copy_that_was_dropped_half_way() {
+    same(&[], async |side| {
+        let pool = pool(&side).await;
+        pool.execute("create table item (id int primary key, name text)").await.unwrap();
+        let clients = (0..12).map(|id: i32| {
+            let (side, pool) = (&side, &pool);
+            async move {
+                // A pool closes such a connection when it gets it back.
+                let mut into = pool.copy_in_raw("copy item from stdin").await.unwrap();
+                into.send(format!("{id}\tgiven up\n").into_bytes()).await.unwrap();
+                drop(into);
+                let own = query_scalar::<_, i32>("select $1::int").bind(id).fetch_one(pool).await.unwrap();
+                assert_eq!(own, id);
+
+                let mut alone = options(side).connect().await.unwrap();
+                let mut into = alone.copy_in_raw("copy item from stdin").await.unwrap();
+                into.send(format!("{id}\tgiven up\n").into_bytes()).await.unwrap();
+                drop(into);
+                let mut told = Vec::new();
+                for number in 1..5 {
+                    let text = format!("select {number}");
+                    let answer = raw_sql(&text).fetch_one(&mut alone).await;
+                    told.push(match answer {
+                        Ok(row) => row.get_unchecked::<String, _>(0),
+                        failed => code(failed),
+                    });
+                }
+                told
+            }
+        });
+        let told = join_all(clients).await;
+        assert_eq!(told[0], ["57014", "1", "2", "3"], "an answer behind");
+        (told, count(&pool).await)
+    })
+    .await;
+}
+
 /// An enum of the database's own, which sqlx asks PostgreSQL about by its name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mood {
