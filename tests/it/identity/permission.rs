@@ -34,7 +34,7 @@ async fn a_signal_that_postgresql_would_refuse_is_refused_in_its_words() {
             assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
             victim.run("begin").await;
             assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
-            victim.send(&[query("select 'unhurt' from pg_sleep(0.3)")]).await;
+            victim.send(&[query("select 'unhurt' from pg_sleep(1)")]).await;
             sleepers(&room, 1).await;
             assert_eq!(said(&ask(&mut caller, victim.key().0, with_parameter).await), refused, "{function}");
             assert_eq!(rows(&victim.until(b'Z', 1).await), ["unhurt"]);

@@ -229,7 +229,7 @@ async fn a_signal_that_is_bound_now_and_sent_later_hits_nobody_else() {
             assert_ne!(rows(&neighbour.run("select pg_backend_pid() + 0").await), server);
             neighbours.push(neighbour);
         }
-        neighbours[0].send(&[query("select 'unhurt' from pg_sleep(0.3)")]).await;
+        neighbours[0].send(&[query("select 'unhurt' from pg_sleep(1)")]).await;
         sleepers(&room, 1).await;
         assert!(is_true(&caller.ask(&[execute("", 0), sync()]).await));
         caller.run("commit").await;
@@ -255,7 +255,7 @@ async fn the_statement_of_a_signal_can_be_bound_again_and_means_the_same() {
     assert!(is_true(&extended(&mut caller, &sql, &[], false).await));
     victim.run("commit").await;
     let mut neighbour = room.raw("search").await;
-    neighbour.send(&[query("select 'unhurt' from pg_sleep(0.3)")]).await;
+    neighbour.send(&[query("select 'unhurt' from pg_sleep(1)")]).await;
     sleepers(&room, 1).await;
     // Nobody stands in for the victim now: no such process, which is not the truth, but harms nobody.
     let again = caller.ask(&[bind("", &[], false), execute("", 0), sync()]).await;
