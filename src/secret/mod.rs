@@ -119,15 +119,22 @@ impl Secret {
         }
     }
 
-    /// Another password than `refused`, which PostgreSQL did not take: a newer one, or else the one that it took before.
-    pub async fn instead_of(&self, refused: &SecretString) -> Option<SecretString> {
+    /// The last password that PostgreSQL took.
+    pub fn last_accepted(&self) -> Option<SecretString> {
+        self.accepted.lock().clone()
+    }
+
+    /// Another password than `refused`, which PostgreSQL did not take: a newer one, or else the one that it took before. Or the
+    /// same, if PostgreSQL took that from somebody else meanwhile: before the attempt it had taken `accepted` last.
+    pub async fn instead_of(&self, refused: &SecretString, accepted: Option<&SecretString>) -> Option<SecretString> {
         let newer = match &self.source {
             Source::Fixed(_) => return None,
             Source::File(file) => Some(file.read().await),
             Source::Command(printed) => printed.anew(refused).await,
         };
         let differs = |password: &SecretString| !same(password, refused);
-        newer.filter(differs).or_else(|| self.accepted.lock().clone().filter(differs))
+        let was_taken_before = accepted.is_some_and(|password| !differs(password));
+        newer.filter(differs).or_else(|| self.last_accepted().filter(|last| differs(last) || !was_taken_before))
     }
 
     /// PostgreSQL has taken this one.

@@ -78,7 +78,9 @@ async fn current(secret: &Secret) -> Result<String, SecretError> {
 
 async fn instead_of(secret: &Secret, refused: &str) -> Option<String> {
     let refused = SecretString::from(refused);
-    let other = timeout(Duration::from_secs(30), secret.instead_of(&refused)).await.expect("in time");
+    let accepted = secret.last_accepted();
+    let instead = secret.instead_of(&refused, accepted.as_ref());
+    let other = timeout(Duration::from_secs(30), instead).await.expect("in time");
     other.map(|password| password.expose_secret().to_owned())
 }
 
@@ -151,6 +153,13 @@ async fn a_refused_password_is_replaced_by_a_newer_one_or_the_one_that_was_right
     assert_eq!(instead_of(&secret, "one").await.as_deref(), Some("two"));
     // The file was faster than PostgreSQL.
     assert_eq!(instead_of(&secret, "two").await.as_deref(), Some("one"));
+    // And PostgreSQL was faster than its answer.
+    let before = secret.last_accepted();
+    secret.accepted(&"two".into());
+    let refused = SecretString::from("two");
+    let again = secret.instead_of(&refused, before.as_ref()).await.expect("somebody got in with it");
+    assert_eq!(again.expose_secret(), "two");
+    assert_eq!(instead_of(&secret, "two").await, None);
 }
 
 #[tokio::test]

@@ -180,6 +180,7 @@ impl Connector {
         }
         loop {
             let stream = self.open().await?;
+            let accepted = self.secret.as_ref().and_then(|secret| secret.last_accepted());
             let mut attempt = Attempt::begin(stream, footprint.take().expect("every attempt before gave it back"));
             let identity = Identity { user: &self.user, password: tried.last(), keys: &self.keys };
             let error = match log_in(identity, attempt.wire(), database, startup).await {
@@ -197,7 +198,7 @@ impl Connector {
                 return Err(error);
             }
             // After two different ones a third is tried only if it is the first again: PostgreSQL got it in between.
-            let other = secret.instead_of(password).await;
+            let other = secret.instead_of(password, accepted.as_ref()).await;
             match other.filter(|other| tried.len() == 1 || same(other, &tried[0])) {
                 Some(other) => tried.push(other),
                 None => return Err(error),
