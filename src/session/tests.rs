@@ -480,3 +480,28 @@ fn a_lone_discard_frees_the_names_and_the_session() {
     session.on_client(&bind("", "s1"), Some(&mut Prepared::default()));
     assert_eq!(session.pin(), None, "PostgreSQL's own 26000");
 }
+
+#[test]
+fn what_a_batch_has_prepared_is_not_of_the_next_one_though_its_rest_was_ignored() {
+    let (mut session, mut server) = (session(), Prepared::default());
+    session.on_client(&parse("s1", "select 1"), Some(&mut server));
+    for (tag, body) in
+        [(Backend::PARSE_COMPLETE, &b""[..]), (Backend::PARAMETER_DESCRIPTION, &[0; 2]), (Backend::NO_DATA, b"")]
+    {
+        session.on_server(tag, body, &mut server);
+    }
+    assert_eq!(session.on_client(&bind("", "s1"), None), Verdict::AwaitServer);
+    assert_eq!(session.fail_outstanding(), [Failure::Error]);
+    assert_eq!(session.on_client(&bind("", "s1"), None), Verdict::Ignore);
+    assert_eq!(session.on_client(&bare(Frontend::SYNC), None), Verdict::AnswerReady);
+    let mut ahead = Vec::new();
+    session.put_splice(&mut ahead);
+    ahead.clear();
+    // It can be prepared no more, perhaps, and the next batch would fail by that.
+    for text in ["select 2", "do 'begin end'"] {
+        session.on_client(&parse("", text), Some(&mut server));
+        session.on_client(&bind("", ""), Some(&mut server));
+    }
+    session.put_splice(&mut ahead);
+    assert!(memchr::memmem::find(&ahead, b"s1").is_none(), "{:?}", String::from_utf8_lossy(&ahead));
+}
