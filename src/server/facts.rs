@@ -153,7 +153,8 @@ impl DatabaseFacts {
     }
 }
 
-/// Reads only catalogs that every role may read, with every name qualified: no search_path can bend it.
+/// Reads only catalogs that every role may read. No search_path can bend it, the login's own or what the last client has left
+/// there: names are qualified, and operators are PostgreSQL's own while it is asked.
 ///
 /// Expressions are read as they are stored, with functions by their numbers. PostgreSQL's functions that write them out
 /// (pg_get_expr and the like) open the tables they are about: a table that is being migrated would have the question wait
@@ -228,7 +229,8 @@ fn question() -> String {
             .to_owned(),
     ];
     let conditions: Vec<_> = conditions.into_iter().map(|condition| format!("EXISTS (SELECT {condition})")).collect();
-    format!("WITH stored AS ({stored}) SELECT {}", conditions.join("\nOR "))
+    // Several statements in one text are a transaction, and LOCAL ends with it.
+    format!("SET LOCAL search_path TO pg_catalog; WITH stored AS ({stored}) SELECT {}", conditions.join("\nOR "))
 }
 
 #[cfg(test)]

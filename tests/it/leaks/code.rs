@@ -1,8 +1,8 @@
 //! Code that a client makes in the database while its servers are shared.
 
 use super::Leaks;
-use crate::harness::codes;
 use crate::harness::frames::{Frame, bind, execute, parse, query, sync};
+use crate::harness::{Greenroom, Stage, codes, logical};
 
 /// A function that leaves a setting and a search_path behind, without a word of it in the text that calls it.
 const CREATE: &str = "create function evil() returns text language sql as $$
@@ -63,4 +63,30 @@ async fn a_function_parsed_in_one_transaction_and_made_in_another_leaves_nothing
         maker.leave().await;
         leaks.assert_none_among(2, &format!("a function of statement {statement:?}")).await;
     }
+}
+
+/// Operators that lie to whoever compares numbers or names of objects.
+const LIE: &str = "create function never(oid, oid) returns bool language sql immutable as 'select false';
+    create function never(name, text) returns bool language sql immutable as 'select false';
+    create function never(text, text) returns bool language sql immutable as 'select false';
+    create operator <> (leftarg = oid, rightarg = oid, function = never);
+    create operator = (leftarg = oid, rightarg = oid, function = never);
+    create operator ~ (leftarg = name, rightarg = text, function = never);
+    create operator ~* (leftarg = text, rightarg = text, function = never)";
+
+#[tokio::test]
+async fn code_is_found_though_the_logins_search_path_leads_to_an_operator_that_denies_it() {
+    let stage = Stage::own(&[]).await;
+    stage.create_database(&logical("catalog")).await;
+    stage.sql(&format!("alter role {} set search_path = public, pg_catalog", stage.login)).await;
+    let room = Greenroom::start().servers(1).set("greenroom.division", "database").on(stage).await;
+    let leaks = Leaks::of(room).await;
+    let mut client = leaks.room.raw("catalog").await;
+    client.run(LIE).await;
+    client.run(CREATE).await;
+    client.leave().await;
+    let mut client = leaks.room.raw("catalog").await;
+    client.run(CALL).await;
+    client.leave().await;
+    leaks.assert_none("code on the login's search_path").await;
 }
