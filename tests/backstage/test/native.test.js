@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 import { eventually } from '../support/process.js';
@@ -143,7 +142,10 @@ here.sameOnBothSides('libpq: a cancel ends the query of its own client and no ot
     await mine.query('select pg_sleep(0.2)');
     return (await mine.query('select $1::int as i', [i])).rows;
   }));
-  await sleep(300);
+  await eventually(async () => {
+    const asleep = "select from pg_stat_activity where query = 'select pg_sleep(60)' and wait_event = 'PgSleep'";
+    assert.equal((await here.postgres.query(asleep)).length, sleeping.length);
+  });
   for (const mine of sleeping) {
     await promisify(mine.native.cancel.bind(mine.native))();
   }
