@@ -141,7 +141,8 @@ fn is_behind_name(token: &Token<'_>) -> bool {
 /// `name TO ...`.
 fn generic(tokens: &mut Tokens<'_>) -> Option<Setting> {
     let name = name(tokens)?;
-    if !tokens.take_mark('=') && !tokens.take("to") {
+    // There are none of these names, and the scanner knows the words as those of another statement.
+    if ["transaction", "constraints"].contains(&&*name) || !(tokens.take_mark('=') || tokens.take("to")) {
         return None;
     }
     if tokens.take("default") {

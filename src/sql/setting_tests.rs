@@ -129,6 +129,8 @@ fn what_is_not_certain_is_left_to_the_server() {
         "settle x to a",
         "set_config",
         "set x from current",
+        "set transaction to a",
+        "set local constraints = a",
         "set x to default, a",
         "set x to $1",
         "set x to 'a' 'b'",
