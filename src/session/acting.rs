@@ -62,12 +62,16 @@ impl Acting {
     }
 }
 
-/// Whether the first letters of a text are those of LISTEN.
+/// Whether the first letters of a text are those of LISTEN or UNLISTEN.
 #[inline]
 fn may_be_listen(text: &[u8]) -> bool {
-    const LISTEN: &[u8] = b"listen";
     let text = text.trim_ascii_start();
-    text.get(..LISTEN.len()).is_some_and(|start| start.eq_ignore_ascii_case(LISTEN))
+    let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    match text.first() {
+        Some(b'l' | b'L') => begins(b"listen"),
+        Some(b'u' | b'U') => begins(b"unlisten"),
+        _ => false,
+    }
 }
 
 /// Whether the first letters of a text are those of SET, RESET or DISCARD: hardly any is.
@@ -140,10 +144,11 @@ impl Session {
             return Some(self.on_rewritten(&frame, len, None));
         }
         if may_be_listen(text)
-            && let Some(verdict) = self.act_on_listen(text, Verdict::Listen)
+            && let Some(verdict) = self.act_on_listen(text)
         {
             return Some(verdict);
         }
+        self.note_hearing(text);
         self.note_text(text);
         if !self.is_between_statements() {
             return None;
@@ -174,12 +179,7 @@ impl Session {
         if self.acting.databases.is_some() && self.is_between_statements() && is_about_database() {
             return Some(Verdict::OnlySimpleQuery);
         }
-        if name.is_empty()
-            && may_be_listen(text)
-            && let Some(verdict) = self.act_on_listen(text, Verdict::ListenInBatch)
-        {
-            return Some(verdict);
-        }
+        self.note_hearing_parse(text);
         self.note_text(text);
         None
     }
@@ -191,7 +191,6 @@ impl Session {
     /// Notes what is told to others and goes to the server as it is.
     #[inline]
     fn note_text(&mut self, text: &[u8]) {
-        self.note_hearing(text);
         // Most statements begin with another letter.
         match text.trim_ascii_start().first().map(u8::to_ascii_lowercase) {
             Some(b'a' | b'c' | b'd') if statement::changes_databases(text) => {

@@ -1,6 +1,7 @@
 //! What becomes of a client's frame.
 
 use super::asked::{Asked, Closing};
+use super::hearing::left_by_parse;
 use super::named::close_statement;
 use super::prepared::Prepared;
 use super::unnamed::Place;
@@ -39,9 +40,9 @@ pub enum Verdict {
     Database,
     /// A Parse of such a statement: refused, and what follows is ignored up to Sync.
     OnlySimpleQuery,
-    /// A lone LISTEN, which is done elsewhere: [`Session::listens`], or [`Session::let_listen_pass`].
+    /// LISTEN, perhaps several, which is done elsewhere: [`Session::listens`], or [`Session::let_listen_pass`].
     Listen,
-    /// The Parse of one: [`ListenBatch::read`](super::ListenBatch::read) says whether it is alone in its batch.
+    /// The Bind of one: [`ListenBatch::read`](super::ListenBatch::read) says whether it is alone in its batch.
     ListenInBatch,
     /// It sends a signal to what may be another session of ours: [`Session::wanted_signal`], then [`Session::stands_in`].
     Signal,
@@ -100,7 +101,8 @@ impl Session {
                 if !name.is_empty() {
                     return self.on_named_parse(frame, name, text, effects, server);
                 }
-                self.has_read(effects);
+                self.has_read(left_by_parse(text, types, effects));
+                self.unnamed_effects = effects;
                 let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
                     session.unnamed.parse(frame);
@@ -237,8 +239,9 @@ impl Session {
     }
 
     /// What is asked next is skipped by no error before it.
-    fn batch_ends(&mut self) {
+    pub(super) fn batch_ends(&mut self) {
         self.batch_is_open = false;
+        self.batch_has_bound = false;
         self.bound_effects = Effects::NONE;
         self.batch += 1;
         self.last_before_batch = self.statements.last_serial();
@@ -292,6 +295,12 @@ impl Session {
                 {
                     return verdict;
                 }
+                if self.unnamed_effects.contains(Effect::Listen)
+                    && let Some(verdict) = self.act_on_listen_bind(b"")
+                {
+                    return verdict;
+                }
+                self.note_hearing_bind(b"");
                 self.executes(self.unnamed_effects);
                 let ahead = self.clear_way(self.unnamed_effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 if ahead.waits() {
@@ -386,6 +395,7 @@ impl Session {
 
     pub(super) fn ask_of_batch(&mut self, asked: Asked) -> Verdict {
         self.batch_is_open = true;
+        self.batch_has_bound |= matches!(asked, Asked::Bind(_));
         self.queue.push(asked);
         Verdict::Forward
     }

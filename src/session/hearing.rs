@@ -1,12 +1,13 @@
 //! What becomes of LISTEN, which is not the server's that happens to serve the session: a lone one is done elsewhere, and
 //! for a session that has done so, what UNLISTEN and DISCARD ALL have really undone is watched.
 
+use super::asked::Asked;
 use super::frames::Verdict;
 use super::{CopyIn, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
-use crate::protocol::{Backend, Frontend, Header, message};
-use crate::sql::listening::{self, Unlisten};
+use crate::protocol::{Backend, Frontend, Header, body, message};
+use crate::sql::listening::{Command, Unlisten};
 use crate::sql::{Effect, Effects};
 
 /// The longest batch around a LISTEN that is looked at, in bytes.
@@ -63,14 +64,18 @@ impl Unlistened {
 }
 
 impl Hearing {
-    /// A text that is executed, or prepared.
-    pub(super) fn text(&mut self, text: &[u8]) {
+    /// A text that is executed.
+    fn executes(&mut self, text: &[u8]) {
         for about in Unlisten::read(text) {
             // A frame that has waited is shown again.
             if self.noted.last() != Some(&about) {
                 self.noted.push(about);
             }
         }
+    }
+
+    /// A text that is executed, or prepared, may be a question.
+    fn asks(&mut self, text: &[u8]) {
         let asks = |at: &[u8]| at.eq_ignore_ascii_case(LISTENING_CHANNELS);
         self.asks |= text.windows(LISTENING_CHANNELS.len()).any(asks);
     }
@@ -129,24 +134,30 @@ pub(super) fn begins_something(tag: Frontend) -> bool {
     !matches!(tag, Frontend::SYNC | Frontend::FLUSH | Frontend::COPY_DATA | Frontend::COPY_DONE | Frontend::COPY_FAIL)
 }
 
-/// A LISTEN with all that stands around it in the extended protocol.
+/// The Bind of a LISTEN with all that stands around it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListenBatch {
     /// It is not all there yet.
     Part,
     /// There is more to it than a LISTEN, or less.
     Other,
-    /// So many bytes, up to its Sync; what is answered ahead of the LISTEN's own answer.
-    Whole(usize, Vec<u8>),
+    /// All up to its Sync.
+    Whole {
+        /// So many.
+        bytes: usize,
+        /// What is answered ahead of the LISTEN's own answer.
+        ahead: Vec<u8>,
+        /// What is answered behind it.
+        behind: Vec<u8>,
+    },
 }
 
 impl ListenBatch {
-    /// Reads what begins with the Parse of a LISTEN: the Bind, the Execute and the Sync of it, perhaps with a Describe.
+    /// Reads what begins with the Bind of a LISTEN: its Execute and the Sync, perhaps with a Describe and a Close of the portal.
     pub fn read(bytes: &[u8]) -> Self {
-        const PARSED: u8 = 1;
-        const BOUND: u8 = 2;
-        const EXECUTED: u8 = 3;
-        let (mut at, mut stage, mut answers) = (0, 0, Vec::new());
+        const BOUND: u8 = 1;
+        const EXECUTED: u8 = 2;
+        let (mut at, mut stage, mut ahead, mut behind) = (0, 0, Vec::new(), Vec::new());
         loop {
             let rest = &bytes[at..];
             let Ok(header) = Header::read(rest, LONGEST_BATCH as u32) else { return Self::Other };
@@ -159,39 +170,43 @@ impl ListenBatch {
             if at > LONGEST_BATCH {
                 return Self::Other;
             }
-            let mut answer = |tag: Backend, body: &[u8]| {
-                message::frame(&mut answers, tag.0, |out| out.extend_from_slice(body));
-            };
             match (Frontend(header.tag), stage) {
-                // Without a name, and without types of parameters.
-                (Frontend::PARSE, 0) if body.first() == Some(&0) && body.ends_with(&[0, 0, 0]) => {
-                    answer(Backend::PARSE_COMPLETE, b"");
-                    stage = PARSED;
-                }
-                (Frontend::DESCRIBE, PARSED) if body == b"S\0" => {
-                    answer(Backend::PARAMETER_DESCRIPTION, &[0, 0]);
-                    answer(Backend::NO_DATA, b"");
-                }
-                (Frontend::BIND, PARSED) if binds_nothing(body) => {
-                    answer(Backend::BIND_COMPLETE, b"");
+                (Frontend::BIND, 0) if binds_nothing(body) => {
+                    message::frame(&mut ahead, Backend::BIND_COMPLETE.0, |_| ());
                     stage = BOUND;
                 }
-                (Frontend::DESCRIBE, BOUND) if body == b"P\0" => answer(Backend::NO_DATA, b""),
+                (Frontend::DESCRIBE, BOUND) if body == b"P\0" => message::frame(&mut ahead, Backend::NO_DATA.0, |_| ()),
                 (Frontend::EXECUTE, BOUND) if body.first() == Some(&0) => stage = EXECUTED,
-                (Frontend::SYNC, EXECUTED) => return Self::Whole(at, answers),
+                (Frontend::CLOSE, EXECUTED) if body == b"P\0" => {
+                    message::frame(&mut behind, Backend::CLOSE_COMPLETE.0, |_| ());
+                }
+                (Frontend::SYNC, EXECUTED) => return Self::Whole { bytes: at, ahead, behind },
                 _ => return Self::Other,
             }
         }
     }
 }
 
-/// Whether a Bind is of the unnamed statement to the unnamed portal, and has no parameters.
+/// Whether a Bind is to the unnamed portal, and has no parameters.
 fn binds_nothing(body: &[u8]) -> bool {
-    let Some(rest) = body.strip_prefix(&[0, 0]) else { return false };
-    let Some((formats, rest)) = rest.split_first_chunk::<2>() else { return false };
+    let behind_names = || body::cstr(body.strip_prefix(&[0])?)?.1.split_first_chunk::<2>();
+    let Some((formats, rest)) = behind_names() else { return false };
     let formats = usize::from(u16::from_be_bytes(*formats));
     // How a result would look, which there is not, may be told.
     rest.get(formats * 2..).is_some_and(|rest| rest.starts_with(&[0, 0]) && rest.len() >= 4) && formats <= 1
+}
+
+/// What the Parse alone of a text with such effects leaves behind: a LISTEN listens when it is executed.
+pub(super) fn left_by_parse(text: &[u8], types: &[u8], mut effects: Effects) -> Effects {
+    if effects.contains(Effect::Listen) && is_one_listen(text, types) {
+        effects.remove(Effect::Listen);
+    }
+    effects
+}
+
+/// Whether a statement is one that can be done elsewhere.
+fn is_one_listen(text: &[u8], types: &[u8]) -> bool {
+    types == [0, 0] && matches!(Command::read(text).as_deref(), Some([Command::Listen(_)]))
 }
 
 impl Session {
@@ -207,18 +222,35 @@ impl Session {
         self.hearing.passes = true;
     }
 
-    /// The LISTEN that the last verdict was about is done elsewhere. `parse` is the Parse of a batch.
-    pub fn listens(&mut self, parse: Option<&[u8]>) {
+    /// The LISTEN that the last verdict was about, the frame of which this is, is done elsewhere.
+    pub fn listens(&mut self, frame: &[u8]) {
         self.queries += 1;
-        self.unnamed.drop_live();
-        self.unnamed_effects = Effects::NONE;
-        if let Some(frame) = parse {
-            // It may be bound again, to a server that does not have it.
-            self.unnamed.parse(frame);
-            self.unnamed.confirm();
-            self.unnamed_left_server();
-            self.unnamed_effects = [Effect::Listen].into_iter().collect();
+        if Frontend(frame[0]) == Frontend::QUERY {
+            self.unnamed.drop_live();
+            self.unnamed_effects = Effects::NONE;
         }
+    }
+
+    /// The text that a Query, or a Bind of what has been prepared, is about.
+    pub fn text_of<'f>(&'f self, frame: &'f [u8]) -> &'f [u8] {
+        let body = frame.get(HEADER_BYTES..).unwrap_or_default();
+        match frame.first().map(|tag| Frontend(*tag)) {
+            Some(Frontend::BIND) => {
+                let name = body::cstr(body).and_then(|(_, rest)| body::cstr(rest)).unwrap_or_default().0;
+                self.prepared_as(name).0
+            }
+            _ => body::cstr(body).unwrap_or_default().0,
+        }
+    }
+
+    /// The text, and the types of the parameters, of what the client has prepared with this name, or without one.
+    fn prepared_as(&self, name: &[u8]) -> (&[u8], &[u8]) {
+        if !name.is_empty() {
+            return self.statements.get(name).map(|statement| statement.content.parts()).unwrap_or_default();
+        }
+        let body = self.unnamed.newest().get(HEADER_BYTES..).unwrap_or_default();
+        let behind_name = body::cstr(body).unwrap_or_default().1;
+        body::cstr(behind_name).unwrap_or_default()
     }
 
     /// What the session listens to no more, when it is between two transactions.
@@ -249,28 +281,75 @@ impl Session {
         self.hearing.is_on && self.queue.has_ended_one() && self.ends_by_itself() && begins_something(tag)
     }
 
-    /// Decides on a text that begins like a LISTEN.
-    pub(super) fn act_on_listen(&mut self, text: &[u8], verdict: Verdict) -> Option<Verdict> {
-        let passes = std::mem::take(&mut self.hearing.passes);
-        // A server that the session keeps can listen for it, and may do so already: heard from two sides, something could be
-        // told twice, or not at all.
-        if passes || self.pin().is_some() {
+    /// Decides on a simple query that begins like a LISTEN or an UNLISTEN.
+    pub(super) fn act_on_listen(&mut self, text: &[u8]) -> Option<Verdict> {
+        if self.must_listen_itself() || !Command::read(text)?.iter().any(Command::listens) {
             return None;
         }
-        listening::channel(text)?;
         if self.is_settled() {
-            return (self.status == TxStatus::Idle).then_some(verdict);
+            return (self.status == TxStatus::Idle).then_some(Verdict::Listen);
         }
         // Whether it is in a transaction is to be told by answers that are on their way.
         let is_in_batch = self.batch_is_open || self.copy_in != CopyIn::No;
         (!is_in_batch).then_some(Verdict::AwaitAnswers)
     }
 
-    /// Notes what a text changes of what the session hears.
+    /// Decides on a Bind of a statement that listens.
+    ///
+    /// Where nothing was bound before it in its batch, nothing that it could fail with, the server is done with that first: what
+    /// was prepared there stays.
+    pub(super) fn act_on_listen_bind(&mut self, name: &[u8]) -> Option<Verdict> {
+        let (text, types) = self.prepared_as(name);
+        if !is_one_listen(text, types) || self.must_listen_itself() || self.batch_has_bound {
+            return None;
+        }
+        if !self.queue.is_empty() {
+            if self.batch_is_open {
+                self.flush();
+            }
+            return Some(Verdict::AwaitAnswers);
+        }
+        if self.status != TxStatus::Idle || self.copy_in != CopyIn::No {
+            return None;
+        }
+        if self.batch_is_open {
+            message::frame(&mut self.splice, Frontend::SYNC.0, |_| ());
+            self.batch_ends();
+            self.queue.push(Asked::Prelude);
+            return Some(Verdict::AwaitAnswers);
+        }
+        Some(Verdict::ListenInBatch)
+    }
+
+    /// Whether a LISTEN is the server's. One that the session keeps can listen for it, and may do so already: heard from two sides,
+    /// something could be told twice, or not at all.
+    fn must_listen_itself(&mut self) -> bool {
+        std::mem::take(&mut self.hearing.passes) || self.pin().is_some()
+    }
+
+    /// Notes what a text that is executed changes of what the session hears.
     #[inline]
     pub(super) fn note_hearing(&mut self, text: &[u8]) {
         if self.hearing.is_on {
-            self.hearing.text(text);
+            self.hearing.executes(text);
+            self.hearing.asks(text);
+        }
+    }
+
+    /// The same of what is prepared: nothing, but somebody may want to know.
+    #[inline]
+    pub(super) fn note_hearing_parse(&mut self, text: &[u8]) {
+        if self.hearing.is_on {
+            self.hearing.asks(text);
+        }
+    }
+
+    /// The same of what is bound, and was prepared with this name, or without one.
+    #[inline]
+    pub(super) fn note_hearing_bind(&mut self, name: &[u8]) {
+        if self.hearing.is_on {
+            let text = self.prepared_as(name).0.to_vec();
+            self.note_hearing(&text);
         }
     }
 
@@ -297,7 +376,7 @@ mod tests {
     /// What is certain after these texts, whose statements end like this; an empty tag is an error.
     fn after(texts: &[&str], tags: &[&[u8]]) -> Unlistened {
         let mut hearing = Hearing { is_on: true, ..Hearing::default() };
-        texts.iter().for_each(|text| hearing.text(text.as_bytes()));
+        texts.iter().for_each(|text| hearing.executes(text.as_bytes()));
         for tag in tags {
             if tag.is_empty() { hearing.failed() } else { hearing.command_complete(tag) }
         }
@@ -318,6 +397,7 @@ mod tests {
         });
         assert_eq!(after(&["unlisten a", "unlisten *"], &[UNLISTEN, UNLISTEN]), Unlistened::All);
         assert_eq!(after(&["begin; unlisten *; commit"], &[UNLISTEN, COMMIT]), Unlistened::All);
+        assert_eq!(after(&["unlisten a; unlisten \"B\";"], &[UNLISTEN, UNLISTEN]), channels(&["a", "B"]));
         assert_eq!(after(&["discard all"], &[b"DISCARD ALL\0"]), Unlistened::All);
     }
 
@@ -352,34 +432,40 @@ mod tests {
         bytes
     }
 
-    const PARSE: (Frontend, &[u8]) = (Frontend::PARSE, b"\0listen a\0\0\0");
     const BIND: (Frontend, &[u8]) = (Frontend::BIND, b"\0\0\0\0\0\0\0\0");
     const EXECUTE: (Frontend, &[u8]) = (Frontend::EXECUTE, b"\0\0\0\0\0");
     const SYNC: (Frontend, &[u8]) = (Frontend::SYNC, b"");
 
     #[test]
     fn a_batch_of_nothing_but_a_listen_is_read_when_it_is_whole() {
-        let bytes = batch(&[PARSE, BIND, (Frontend::DESCRIBE, b"P\0"), EXECUTE, SYNC]);
+        let frames = [BIND, (Frontend::DESCRIBE, b"P\0"), EXECUTE, (Frontend::CLOSE, b"P\0"), SYNC];
+        let bytes = batch(&frames);
         for len in 0..bytes.len() {
             assert_eq!(ListenBatch::read(&bytes[..len]), ListenBatch::Part, "{len}");
         }
-        let answers = b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04".to_vec();
-        assert_eq!(ListenBatch::read(&[&bytes[..], b"Q"].concat()), ListenBatch::Whole(bytes.len(), answers));
+        let (ahead, behind) = (b"2\0\0\0\x04n\0\0\0\x04".to_vec(), b"3\0\0\0\x04".to_vec());
+        assert_eq!(
+            ListenBatch::read(&[&bytes[..], b"Q"].concat()),
+            ListenBatch::Whole { bytes: bytes.len(), ahead, behind }
+        );
+        let named = batch(&[(Frontend::BIND, b"\0name\0\0\0\0\0\0\0"), EXECUTE, SYNC]);
+        assert!(matches!(ListenBatch::read(&named), ListenBatch::Whole { .. }));
     }
 
     #[test]
     fn a_batch_of_anything_else_is_not() {
         for frames in [
             &[SYNC][..],
-            &[PARSE, SYNC],
-            &[PARSE, BIND, SYNC],
-            &[PARSE, (Frontend::FLUSH, b"")],
-            &[PARSE, BIND, EXECUTE, EXECUTE, SYNC],
-            &[PARSE, BIND, EXECUTE, PARSE],
-            &[(Frontend::PARSE, b"s\0listen a\0\0\0")],
-            &[(Frontend::PARSE, b"\0listen a\0\0\x01\0\0\0\x17")],
-            &[PARSE, (Frontend::BIND, b"\0\0\0\0\0\x01\0\0\0\x01x\0\0")],
-            &[PARSE, (Frontend::BIND, b"p\0\0\0\0\0\0\0\0")],
+            &[BIND, SYNC],
+            &[BIND, (Frontend::FLUSH, b"")],
+            &[BIND, (Frontend::CLOSE, b"P\0")],
+            &[BIND, (Frontend::DESCRIBE, b"S\0")],
+            &[BIND, EXECUTE, EXECUTE, SYNC],
+            &[BIND, EXECUTE, BIND],
+            &[BIND, EXECUTE, (Frontend::CLOSE, b"S\0")],
+            &[(Frontend::PARSE, b"\0listen a\0\0\0")],
+            &[(Frontend::BIND, b"\0\0\0\0\0\x01\0\0\0\x01x\0\0")],
+            &[(Frontend::BIND, b"p\0\0\0\0\0\0\0\0")],
         ] {
             assert_eq!(ListenBatch::read(&batch(frames)), ListenBatch::Other, "{frames:?}");
         }

@@ -117,6 +117,8 @@ pub struct Session {
     cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
     batch_is_open: bool,
+    /// A statement was bound among them.
+    batch_has_bound: bool,
     /// A Query came in a batch before its Sync.
     mixes_protocols: bool,
     /// An error ended a batch whose Sync has not come yet: the server ignores everything up to it.
@@ -189,6 +191,7 @@ impl Session {
             unnamed_effects: Effects::NONE,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
+            batch_has_bound: false,
             mixes_protocols: false,
             skipping: false,
             discarding: false,

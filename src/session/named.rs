@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::PinReason;
 use super::asked::{Asked, Closing, Whose};
-use super::frames::Verdict;
+use super::frames::{Verdict, parts_of_parse};
+use super::hearing::left_by_parse;
 use super::prepared::{self, Id, Key, Prepared};
 use super::statements::{self, Own, Serial, Statement};
 use super::way::Ahead;
@@ -23,7 +24,7 @@ use crate::protocol::{Backend, Frontend, body};
 use crate::sql::{Effect, Effects, timeless};
 
 /// What the text of a statement that others use may leave behind: nothing.
-const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify]);
+const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify, Effect::Release]);
 
 /// The longest Parse of a statement that others use, in bytes.
 const MOST_SHARED_BYTES: usize = 64 << 10;
@@ -64,10 +65,11 @@ impl Session {
         if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
-        self.leaves(effects);
+        let left = left_by_parse(text, parts_of_parse(frame).2, effects);
+        self.leaves(left);
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
         let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES && name.len() <= statements::MOST_NAME_BYTES;
-        let is_plain = is_small && effects.is_within(IS_PLAIN) && timeless::is_timeless(text);
+        let is_plain = is_small && left.is_within(IS_PLAIN) && timeless::is_timeless(text);
         if !is_plain || !self.may_share() {
             self.pin_for(PinReason::PreparedStatement);
         }
@@ -162,6 +164,12 @@ impl Session {
             {
                 return verdict;
             }
+            if effects.contains(Effect::Listen)
+                && let Some(verdict) = self.act_on_listen_bind(name)
+            {
+                return verdict;
+            }
+            self.note_hearing_bind(name);
             self.executes(effects);
             let ahead = self.clear_way(effects, server.as_deref_mut(), Ahead::InBatch);
             if let Some(verdict) = ahead.filter(|verdict| verdict.waits()) {
@@ -318,7 +326,7 @@ impl Session {
     }
 
     /// What is told of a statement comes before anything is executed.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         message::frame(&mut self.splice, Frontend::FLUSH.0, |_| ());
         self.batch_is_open = true;
     }

@@ -126,6 +126,7 @@ impl Session {
         self.copy_in = CopyIn::No;
         self.skipping = false;
         self.batch_is_open = false;
+        self.batch_has_bound = false;
         self.unnamed.forget_pending();
         self.statements.undo_all();
         self.has_deallocated = false;

@@ -14,7 +14,7 @@
 //! - `tokens`: a whole text, token by token, where nothing may be doubtful.
 //! - `setting`: a lone statement about settings, in every form.
 //! - `statement`: the few statements that are understood as a whole.
-//! - `listening`: what LISTEN and UNLISTEN name.
+//! - `listening`: LISTEN and UNLISTEN: what they name.
 //! - `process`: which numbers of processes a statement asks for, or uses.
 //! - `carried`: which settings a text sets by their names, and which can go from server to server.
 //! - `timeless`: whether a statement says the same whenever it is prepared.

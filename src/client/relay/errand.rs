@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::hearing::Listening;
 use super::lending::Lending;
 use super::{Flow, Relay};
 use crate::cancel::CancelPlace;
@@ -33,8 +34,8 @@ pub(super) type Done = Result<Option<Box<Lease>>, Reply>;
 pub(super) enum Task {
     /// CREATE DATABASE.
     Create,
-    /// A LISTEN to this channel, with what is answered ahead of it.
-    Listen { channel: String, answers: Vec<u8> },
+    /// LISTEN.
+    Listen(Box<Listening>),
     /// A wait for a server that stands in for a client.
     StandIn,
 }
@@ -91,7 +92,7 @@ impl Relay<'_> {
             }
         }
         match task {
-            Some(Task::Listen { channel, answers }) => self.on_listens(&channel, &answers, done.map(drop))?,
+            Some(Task::Listen(listening)) => self.on_listens(&listening, done.map(drop))?,
             Some(Task::StandIn) => self.on_stand_in(done),
             _ => self.errand_is_done(done.map(drop))?,
         }

@@ -15,12 +15,12 @@ use crate::cancel::CancelPlace;
 use crate::client::reply::{self, Reply};
 use crate::metrics::{ClientState, DeafReason};
 use crate::pool::{Ear, Lease, ListenError, Notification};
-use crate::protocol::frame::{HEADER_BYTES, MAX_MESSAGE_BYTES};
 use crate::protocol::message::Severity;
 use crate::protocol::tag::TxStatus;
-use crate::protocol::{Backend, Frontend, Header, body, message};
+use crate::protocol::{Backend, body, message};
 use crate::session::{ListenBatch, Unlistened, Verdict};
-use crate::sql::{listening, quote};
+use crate::sql::listening::Command;
+use crate::sql::quote;
 
 /// What a client that listens hears.
 pub(super) struct Hearing {
@@ -227,20 +227,27 @@ impl Relay<'_> {
         }
     }
 
-    /// Has a lone LISTEN done that stands first in what is not read yet.
+    /// Has a LISTEN done that stands first in what is not read yet.
     pub(super) fn obey_listen(&mut self, verdict: Verdict, len: usize) -> Listens {
         let Some(up) = &mut self.up else { return Listens::NotYet };
         let unread = up.unread();
-        let (len, answers) = match verdict {
-            Verdict::ListenInBatch => match ListenBatch::read(unread) {
+        let frame = &unread[..len];
+        let text = self.session.text_of(frame);
+        let Some(commands) = Command::read(text) else { return Listens::Passes };
+        let first = commands.iter().position(Command::listens).unwrap_or_default();
+        let (mut ahead, mut behind) = (completed(&commands[..first]), completed(&commands[first..]));
+        let mut len = len;
+        if verdict == Verdict::ListenInBatch {
+            match ListenBatch::read(unread) {
                 ListenBatch::Part => return Listens::NotYet,
                 ListenBatch::Other => return Listens::Passes,
-                ListenBatch::Whole(len, answers) => (len, answers),
-            },
-            _ => (len, Vec::new()),
-        };
-        let text = text_of(unread).to_vec();
-        let Some(channel) = listening::channel(&text) else { return Listens::Passes };
+                ListenBatch::Whole { bytes, ahead: bound, behind: closed } => {
+                    len = bytes;
+                    ahead.extend(bound);
+                    behind.extend(closed);
+                }
+            }
+        }
         let hearing = match self.hearing.take() {
             Some(hearing) => hearing,
             None => match self.shared.pools.ear(&self.member) {
@@ -249,9 +256,8 @@ impl Relay<'_> {
                 None => return Listens::Passes,
             },
         };
-        let is_batch = matches!(verdict, Verdict::ListenInBatch);
-        self.session.listens(is_batch.then(|| first_frame(unread)));
-        let asked = hearing.ear.listen(&channel, &text);
+        let asked = hearing.ear.listen(commands.clone(), text);
+        self.session.listens(frame);
         self.hearing = Some(hearing);
         up.discard(len);
         self.transaction_begins();
@@ -261,26 +267,30 @@ impl Relay<'_> {
         self.errand = Some(Errand {
             done: Box::pin(async move { asked.await.map(|()| None).map_err(refused) }),
             cancelled: Box::pin(async move { CancelPlace::cancelled_while_waiting(&place).await }),
-            task: Task::Listen { channel, answers },
+            task: Task::Listen(Box::new(Listening { commands, ahead, behind })),
         });
         Listens::Now
     }
 
     /// PostgreSQL listens, or will not.
-    pub(super) fn on_listens(&mut self, channel: &str, answers: &[u8], done: Result<(), Reply>) -> Flow {
-        // Where the statement itself is wrong it was never bound.
+    pub(super) fn on_listens(&mut self, listening: &Listening, done: Result<(), Reply>) -> Flow {
+        // Where the text itself is wrong nothing of it was done.
         let is_understood = done.as_ref().err().is_none_or(|error| !error.summary().0.starts_with("42"));
         if is_understood {
-            self.own.extend_from_slice(answers);
+            self.own.extend_from_slice(&listening.ahead);
         }
         match done {
             Ok(()) => {
-                if let Some(hearing) = &mut self.hearing {
-                    hearing.channels.insert(channel.as_bytes().into());
-                }
                 self.session.hears(true);
-                message::command_complete(&mut self.own, "LISTEN");
+                self.own.extend_from_slice(&listening.behind);
+                if let Some(hearing) = &mut self.hearing {
+                    hearing.channels.extend(listening.channels());
+                }
+                // What came before it hears no more is still told.
                 self.tell()?;
+                if let Some(hearing) = &mut self.hearing {
+                    listening.change(&mut hearing.channels);
+                }
             }
             Err(error) => {
                 let (code, text) = error.summary();
@@ -289,8 +299,12 @@ impl Relay<'_> {
                     if let Some(reason) = hearing.ear.deaf() {
                         return self.end_deaf(reason);
                     }
-                    if !hearing.channels.contains(channel.as_bytes()) {
-                        hearing.ear.unlisten(channel.as_bytes());
+                    // It may have been done in the moment in which it was cancelled.
+                    listening.channels().filter(|channel| !hearing.channels.contains(channel)).for_each(|channel| {
+                        hearing.ear.unlisten(&channel);
+                    });
+                    if !hearing.channels.iter().all(|channel| hearing.ear.hears(channel)) {
+                        return self.end_deaf(DeafReason::Unclear);
                     }
                 }
                 if let Reply::Ours(report) = &error
@@ -298,14 +312,48 @@ impl Relay<'_> {
                 {
                     return Flow::Break(Ending::Told(report.clone()));
                 }
-                self.hear_no_more_if_idle();
                 error.write(&mut self.own);
             }
         }
+        self.hear_no_more_if_idle();
         message::ready_for_query(&mut self.own, TxStatus::Idle);
         self.turn_passes();
         Flow::Continue(())
     }
+}
+
+/// A text of LISTENs, and perhaps UNLISTENs, that is being done.
+pub(super) struct Listening {
+    commands: Vec<Command>,
+    /// What is answered ahead of the first LISTEN's own answer.
+    ahead: Vec<u8>,
+    /// That answer, and what is answered behind it.
+    behind: Vec<u8>,
+}
+
+impl Listening {
+    fn channels(&self) -> impl Iterator<Item = Box<[u8]>> {
+        self.commands.iter().filter_map(|command| match command {
+            Command::Listen(channel) => Some(channel.as_bytes().into()),
+            _ => None,
+        })
+    }
+
+    fn change(&self, channels: &mut HashSet<Box<[u8]>>) {
+        for command in &self.commands {
+            match command {
+                Command::Listen(channel) => drop(channels.insert(channel.as_bytes().into())),
+                ended => channels.retain(|channel| !ended.ends(channel)),
+            }
+        }
+    }
+}
+
+/// What is answered when these are done.
+fn completed(commands: &[Command]) -> Vec<u8> {
+    let mut out = Vec::new();
+    commands.iter().for_each(|command| message::command_complete(&mut out, command.tag()));
+    out
 }
 
 /// What becomes of a LISTEN.
@@ -324,21 +372,4 @@ fn refused(error: ListenError) -> Reply {
         ListenError::Refused(body) => Reply::Passed(Severity::Error, body),
         ListenError::Lost => Reply::Ours(reply::deaf(DeafReason::Lost)),
     }
-}
-
-/// The whole frame that the bytes begin with.
-fn first_frame(bytes: &[u8]) -> &[u8] {
-    let header = Header::read(bytes, MAX_MESSAGE_BYTES);
-    header.ok().flatten().and_then(|header| bytes.get(..header.total)).unwrap_or_default()
-}
-
-/// The text of the Query or the Parse that the bytes begin with.
-fn text_of(bytes: &[u8]) -> &[u8] {
-    let frame = first_frame(bytes);
-    let rest = frame.get(HEADER_BYTES..).unwrap_or_default();
-    let rest = match frame.first() {
-        Some(tag) if Frontend(*tag) == Frontend::PARSE => body::cstr(rest).unwrap_or_default().1,
-        _ => rest,
-    };
-    body::cstr(rest).unwrap_or_default().0
 }

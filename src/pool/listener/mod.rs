@@ -28,6 +28,7 @@ use super::error::AcquireError;
 use super::{Member, Pools};
 use crate::config::ServerAddress;
 use crate::metrics::{DeafReason, GaugeGuard};
+use crate::sql::listening::Command;
 
 /// Where clients hear the same: an address, a physical database and the encoding of what is told.
 pub(super) type Key = (ServerAddress, Arc<str>, Arc<str>);
@@ -81,9 +82,17 @@ type Hears = (u64, Arc<Mailbox>);
 #[derive(Debug)]
 enum Wish {
     /// To listen.
-    Listen { ear: u64, channel: Box<[u8]>, sql: Bytes, done: oneshot::Sender<Result<(), ListenError>> },
+    Listen { asker: Asker, sql: Bytes },
     /// Nothing: when it has answered, everything that was committed before has been heard.
     Sync(oneshot::Sender<()>),
+}
+
+/// Who is to hear other channels once PostgreSQL has done so.
+#[derive(Debug)]
+struct Asker {
+    ear: u64,
+    commands: Vec<Command>,
+    done: oneshot::Sender<Result<(), ListenError>>,
 }
 
 /// One client's right to hear. Dropping it ends all that it listens to.
@@ -157,19 +166,24 @@ impl State {
         self.last_id
     }
 
-    /// Whether the ear, if it is still there, had not heard the channel.
-    fn begins(&mut self, ear: u64, channel: &[u8]) -> bool {
-        let Some(mailbox) = self.ears.get(&ear) else {
+    /// From here on the ear, if it is still there, hears what these leave.
+    fn obeys(&mut self, ear: u64, commands: &[Command]) {
+        let Some(mailbox) = self.ears.get(&ear).map(Arc::clone) else {
             self.somebody_left = true;
-            return false;
+            return;
         };
-        let mailbox = Arc::clone(mailbox);
-        let hears = self.channels.entry(channel.into()).or_default();
-        let is_new = hears.iter().all(|(other, _)| *other != ear);
-        if is_new {
-            hears.push((ear, mailbox));
+        for command in commands {
+            match command {
+                Command::Listen(channel) => {
+                    let hears = self.channels.entry(channel.as_bytes().into()).or_default();
+                    if hears.iter().all(|(other, _)| *other != ear) {
+                        hears.push((ear, Arc::clone(&mailbox)));
+                    }
+                }
+                Command::Unlisten(channel) => self.leaves(ear, channel.as_bytes()),
+                Command::UnlistenAll => self.leaves_all(ear),
+            }
         }
-        is_new
     }
 
     fn leaves(&mut self, ear: u64, channel: &[u8]) {
@@ -181,15 +195,34 @@ impl State {
         }
         self.somebody_left = true;
     }
+
+    fn leaves_all(&mut self, ear: u64) {
+        self.channels.retain(|_, hears| {
+            hears.retain(|(other, _)| *other != ear);
+            !hears.is_empty()
+        });
+        self.somebody_left = true;
+    }
 }
 
 impl Ear {
-    /// Listens to a channel with the client's own statement. Dropping the future before it is done undoes that.
-    pub fn listen(&self, channel: &str, sql: &[u8]) -> impl Future<Output = Result<(), ListenError>> + Send + 'static {
+    /// Listens to channels with the client's own text, which says just that. If the future is dropped before it is done, nothing
+    /// changes.
+    pub fn listen(
+        &self,
+        commands: Vec<Command>,
+        sql: &[u8],
+    ) -> impl Future<Output = Result<(), ListenError>> + Send + 'static {
         let (done, answer) = oneshot::channel();
-        let sql = Bytes::copy_from_slice(sql);
-        self.wish(Wish::Listen { ear: self.id, channel: channel.as_bytes().into(), sql, done });
+        let asker = Asker { ear: self.id, commands, done };
+        self.wish(Wish::Listen { asker, sql: Bytes::copy_from_slice(sql) });
         async { answer.await.unwrap_or(Err(ListenError::Lost)) }
+    }
+
+    /// Whether it hears the channel.
+    pub fn hears(&self, channel: &[u8]) -> bool {
+        let state = self.listener.state.lock();
+        state.channels.get(channel).is_some_and(|hears| hears.iter().any(|(ear, _)| *ear == self.id))
     }
 
     /// Listens to a channel no more, at once. What was heard already waits.
@@ -240,11 +273,7 @@ impl Drop for Ear {
     fn drop(&mut self) {
         let mut state = self.listener.state.lock();
         state.ears.remove(&self.id);
-        state.channels.retain(|_, hears| {
-            hears.retain(|(other, _)| *other != self.id);
-            !hears.is_empty()
-        });
-        state.somebody_left = true;
+        state.leaves_all(self.id);
         drop(state);
         self.listener.news.notify_one();
     }

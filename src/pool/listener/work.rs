@@ -11,13 +11,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::mailbox::Notification;
-use super::{ListenError, Listener, State, Wish};
+use super::{Asker, ListenError, Listener, State, Wish};
 use crate::pool::Member;
 use crate::pool::acquire::Kind;
 use crate::pool::error::AcquireError;
 use crate::pool::reason::CloseReason;
 use crate::protocol::{Backend, Frontend, frame, message};
 use crate::server::Dress;
+use crate::sql::listening::Command;
 use crate::sql::quote;
 
 /// The longest message: a notification's payload has less than 8000 bytes.
@@ -126,9 +127,9 @@ impl AtWork {
             ears.into_values().for_each(|mailbox| mailbox.lost());
         }
         for wish in wishes {
-            if let Wish::Listen { done, .. } = wish {
+            if let Wish::Listen { asker, .. } = wish {
                 // Who has left needs no answer.
-                let _ = done.send(Err(error.clone()));
+                let _ = asker.done.send(Err(error.clone()));
             }
         }
     }
@@ -147,14 +148,6 @@ struct Asked {
     /// Who waits for it to be answered.
     syncs: Vec<oneshot::Sender<()>>,
     refused: Option<Bytes>,
-}
-
-/// Who is to hear a channel once PostgreSQL listens to it.
-#[derive(Debug)]
-struct Asker {
-    ear: u64,
-    channel: Box<[u8]>,
-    done: oneshot::Sender<Result<(), ListenError>>,
 }
 
 /// What is said on the connection.
@@ -243,7 +236,7 @@ impl<'w> Talk<'w> {
         let mut state = self.work.listener.state.lock();
         let wishes = std::mem::take(&mut state.wishes);
         let is_wanted = |channel: &[u8]| {
-            let is_asked = |asked: &Asked| asked.listen.as_ref().is_some_and(|asker| *asker.channel == *channel);
+            let is_asked = |asked: &Asked| asked.listen.as_ref().is_some_and(|asker| asker.wants(channel));
             state.channels.contains_key(channel) || self.asked.iter().any(is_asked)
         };
         let unwanted: Vec<_> = match state.somebody_left {
@@ -261,9 +254,10 @@ impl<'w> Talk<'w> {
         for wish in wishes {
             match wish {
                 Wish::Sync(done) => syncs.push(done),
-                Wish::Listen { ear, channel, sql, done } => {
-                    self.channels.insert(channel.clone());
-                    self.say(&sql, Asked { listen: Some(Asker { ear, channel, done }), ..Asked::default() });
+                Wish::Listen { asker, sql } => {
+                    let sql = self.kept_by_others(&asker.commands, &sql);
+                    self.channels.extend(asker.channels());
+                    self.say(&sql, Asked { listen: Some(asker), ..Asked::default() });
                 }
             }
         }
@@ -271,6 +265,18 @@ impl<'w> Talk<'w> {
             self.say(b"", Asked { syncs, ..Asked::default() });
         }
         self.show();
+    }
+
+    /// The client's text, and behind it, in the same transaction, what others go on to hear. What nobody hears any more is ended
+    /// later.
+    fn kept_by_others(&self, commands: &[Command], sql: &[u8]) -> Vec<u8> {
+        let mut sql = sql.to_vec();
+        let is_ended = |channel: &[u8]| commands.iter().any(|command| command.ends(channel));
+        for channel in self.channels.iter().filter(|channel| is_ended(channel)) {
+            // The text may end in a comment.
+            sql.extend(format!("\n;LISTEN {}", quote::identifier(&String::from_utf8_lossy(channel))).bytes());
+        }
+        sql
     }
 
     /// Others may count their channels in the same gauge.
@@ -311,22 +317,22 @@ impl<'w> Talk<'w> {
 
     fn answered(&mut self) {
         let Some(Asked { listen, syncs, refused }) = self.asked.pop_front() else { return };
-        if let Some(Asker { ear, channel, done }) = listen {
+        if let Some(asker) = listen {
             let mut state = self.work.listener.state.lock();
             match refused {
                 Some(body) => {
                     // It may have been refused to one and granted to another.
-                    if !state.channels.contains_key(&channel) {
+                    asker.channels().filter(|channel| !state.channels.contains_key(channel)).for_each(|channel| {
                         self.channels.remove(&channel);
-                    }
-                    let _ = done.send(Err(ListenError::Refused(body)));
+                    });
+                    let _ = asker.done.send(Err(ListenError::Refused(body)));
                 }
                 None => {
-                    self.channels.insert(channel.clone());
-                    let is_new = state.begins(ear, &channel);
-                    // Who has given it up hears nothing.
-                    if done.send(Ok(())).is_err() && is_new {
-                        state.leaves(ear, &channel);
+                    self.channels.extend(asker.channels());
+                    // Who has given it up hears what it has heard before.
+                    match asker.done.send(Ok(())) {
+                        Ok(()) => state.obeys(asker.ear, &asker.commands),
+                        Err(_) => state.somebody_left = true,
                     }
                 }
             }
@@ -334,6 +340,20 @@ impl<'w> Talk<'w> {
         for done in syncs {
             let _ = done.send(());
         }
+    }
+}
+
+impl Asker {
+    /// What PostgreSQL is asked to listen to.
+    fn channels(&self) -> impl Iterator<Item = Box<[u8]>> {
+        self.commands.iter().filter_map(|command| match command {
+            Command::Listen(channel) => Some(channel.as_bytes().into()),
+            _ => None,
+        })
+    }
+
+    fn wants(&self, channel: &[u8]) -> bool {
+        self.channels().any(|wanted| *wanted == *channel)
     }
 }
 
