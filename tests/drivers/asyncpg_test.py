@@ -262,8 +262,38 @@ class Asyncpg(DriverTest):
             await teller.close()
             return [seen, heard.qsize()]
 
-        # Its LISTEN is a statement with a name.
-        self.same_of(act, clients=2, pins=["listen"])
+        self.same_of(act, clients=2)
+
+    def test_listeners_with_and_without_a_cache_of_statements_come_and_go(self):
+        async def act(first, side):
+            teller = await connected(side)
+            # Of all plugins together more than there are servers. The last one's LISTEN has no name.
+            listeners = [first, await connected(side), await connected(side, statement_cache_size=0)]
+            heard = [asyncio.Queue() for _ in listeners]
+            # One of its own for each, so that it can be taken away again.
+            hear = [lambda *told, queue=queue: queue.put_nowait(told[1:]) for queue in heard]
+            channel, seen = f'all "of" {side.plugin}', []
+
+            async def told(payload, queues):
+                await teller.execute("select pg_notify($1, $2)", channel, payload)
+                for queue in queues:
+                    pid, on, what = await asyncio.wait_for(queue.get(), 20)
+                    seen.append([pid == teller.get_server_pid(), on == channel, what])
+
+            for number in range(3):
+                await asyncio.gather(*(one.add_listener(channel, each) for one, each in zip(listeners, hear)))
+                await told(f"all {number}", heard)
+                await listeners[0].remove_listener(channel, hear[0])
+                await listeners[2].remove_listener(channel, hear[2])
+                await told(f"one {number}", heard[1:2])
+                await listeners[1].remove_listener(channel, hear[1])
+            await teller.execute("select pg_notify($1, $2)", channel, "unheard")
+            for one in [*listeners[1:], teller]:
+                seen.append(await one.fetchval("select 1"))
+                await one.close()
+            return [seen, [queue.qsize() for queue in heard]]
+
+        self.same_of(act, clients=4)
 
     def test_a_query_that_takes_too_long_is_cancelled_and_its_connection_goes_on(self):
         async def act(connection, _):

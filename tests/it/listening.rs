@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::differential::compare::same;
-use crate::harness::frames::{bind, describe_portal, execute, parse, query, sync};
+use crate::harness::frames::{bind, describe_portal, execute, flush, parse, query, sync};
 use crate::harness::{Greenroom, RawClient, Reply, Room, Stage, codes, eventually, logical, rows, soon};
 
 /// What PostgreSQL shows of the connection that listens.
@@ -70,6 +70,60 @@ async fn hundreds_of_listening_clients_take_one_connection_and_no_lease() {
     eventually("nobody is listened for", async || listening(&room).await == 0.0).await;
     assert_eq!(room.metrics().await.sum("greenroom_channels", &[]), 0.0);
     assert_eq!(room.metrics().await.sum("greenroom_server_closed_total", &["reason=\"unheard\""]), 1.0);
+}
+
+#[tokio::test]
+async fn who_has_a_server_in_the_batch_of_a_listen_gives_it_back_for_the_connection_that_listens() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let mut clients = [room.raw("catalog").await, room.raw("events").await];
+    for client in &mut clients {
+        client.send(&[parse("s", "listen ours"), flush()]).await;
+        client.until(b'1', 1).await;
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_leases", &[]), 2.0, "all that there are");
+    for client in &mut clients {
+        client.send(&[bind("", "s", &[]), execute("", 0), sync()]).await;
+    }
+    for client in &mut clients {
+        let replies = client.until(b'Z', 1).await;
+        assert!(codes(&replies).is_empty(), "{replies:?}");
+    }
+    clients[0].run("notify ours, 'heard'").await;
+    assert_eq!(payloads(&clients[1].until(b'A', 1).await), ["heard"]);
+    assert_eq!((listening(&room).await, room.metrics().await.sum("greenroom_pins_total", &[])), (1.0, 0.0));
+}
+
+#[tokio::test]
+async fn an_unlisten_among_the_listens_of_a_text_takes_nothing_from_others() {
+    let room = Greenroom::start().auth("trust").servers(4).await;
+    let mut publisher = RawClient::log_in(&room.stage().address(), &room.stage().startup(&room.stage().database)).await;
+    let (mut steady, mut fickle) = (room.raw("catalog").await, room.raw("events").await);
+    steady.run("listen ours; listen theirs").await;
+    let publishes = async {
+        for n in 0..500 {
+            publisher.run(&format!("notify ours, '{n}'")).await;
+        }
+    };
+    let changes = async {
+        let mut heard = Vec::new();
+        for _ in 0..50 {
+            for text in ["listen others; listen ours", "unlisten *; listen theirs", "unlisten theirs; listen ours"] {
+                heard.extend(payloads(&fickle.run(text).await));
+            }
+            heard.extend(payloads(&fickle.run("unlisten ours; listen others").await));
+        }
+        heard
+    };
+    let ((), heard) = tokio::join!(publishes, changes);
+    let (replies, _) = steady.heard(b'A', 500, Duration::from_secs(10)).await;
+    let numbers: Vec<_> = (0..500).map(|n| n.to_string()).collect();
+    assert_eq!(payloads(&replies), numbers);
+    assert!(!heard.is_empty() && heard.len() < numbers.len(), "it has heard {} while it wanted to", heard.len());
+    let channels = async || room.metrics().await.sum("greenroom_channels", &[]) == 3.0;
+    eventually("only what somebody wants to hear is listened to", channels).await;
+    fickle.leave().await;
+    eventually("nobody wants to hear others", async || room.metrics().await.sum("greenroom_channels", &[]) == 2.0)
+        .await;
 }
 
 #[tokio::test]
@@ -377,7 +431,15 @@ async fn on_a_standby_a_listen_fails_as_on_postgresql() {
     let mut plain = RawClient::log_in(&room.stage().address(), &room.stage().startup(&logical("catalog"))).await;
     let mut pooled = room.raw("catalog").await;
     let batch = || [parse("", "listen ours"), bind("", "", &[]), describe_portal(""), execute("", 0), sync()];
-    for frames in [vec![query("listen ours")], batch().into(), vec![query("unlisten ours"), query("select 1")]] {
+    let prepared = vec![parse("s", "listen ours"), bind("", "s", &[]), execute("", 0), sync()];
+    for frames in [
+        vec![query("listen ours")],
+        batch().into(),
+        prepared,
+        vec![query("unlisten ours"), query("select 1")],
+        vec![query("unlisten ours; listen ours; unlisten theirs")],
+        vec![query("listen ours; listen theirs")],
+    ] {
         let (expected, answer) = (plain.ask(&frames).await, pooled.ask(&frames).await);
         same("on a standby", &expected, &answer).unwrap_or_else(|differs| panic!("{differs}"));
     }
