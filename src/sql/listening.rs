@@ -46,6 +46,14 @@ impl Command {
         if tokens.take_mark('*') { Some(Self::UnlistenAll) } else { named(tokens.next()).map(Self::Unlisten) }
     }
 
+    /// The channels that these listen to.
+    pub fn channels(commands: &[Self]) -> impl Iterator<Item = &str> {
+        commands.iter().filter_map(|command| match command {
+            Self::Listen(channel) => Some(&**channel),
+            _ => None,
+        })
+    }
+
     /// Whether it is a LISTEN.
     pub fn listens(&self) -> bool {
         matches!(self, Self::Listen(_))

@@ -237,11 +237,16 @@ async fn a_client_that_does_not_read_keeps_nobody_from_hearing() {
 #[tokio::test]
 async fn where_there_is_room_for_one_connection_only_who_listens_keeps_it() {
     let room = Greenroom::start().auth("trust").servers(1).await;
-    let mut client = room.raw("catalog").await;
-    client.run("listen ours").await;
-    assert_eq!(payloads(&client.run("notify ours, 'heard'").await), ["heard"]);
-    assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &["reason=\"listen\""]), 1.0);
-    assert_eq!(listening(&room).await, 0.0);
+    let by_name = [parse("s", "listen ours"), bind("", "s", &[]), execute("", 0), sync()];
+    for listens in [&[query("listen ours")][..], &[query("listen theirs; listen ours")], &by_name] {
+        let mut client = room.raw("catalog").await;
+        let replies = client.ask(listens).await;
+        assert!(codes(&replies).is_empty(), "{replies:?}");
+        assert_eq!(payloads(&client.run("notify ours, 'heard'").await), ["heard"]);
+        assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &["reason=\"listen\""]), 1.0);
+        assert_eq!(listening(&room).await, 0.0);
+        client.leave().await;
+    }
 }
 
 #[tokio::test]

@@ -333,10 +333,7 @@ pub(super) struct Listening {
 
 impl Listening {
     fn channels(&self) -> impl Iterator<Item = Box<[u8]>> {
-        self.commands.iter().filter_map(|command| match command {
-            Command::Listen(channel) => Some(channel.as_bytes().into()),
-            _ => None,
-        })
+        Command::channels(&self.commands).map(|channel| channel.as_bytes().into())
     }
 
     fn change(&self, channels: &mut HashSet<Box<[u8]>>) {

@@ -346,14 +346,11 @@ impl<'w> Talk<'w> {
 impl Asker {
     /// What PostgreSQL is asked to listen to.
     fn channels(&self) -> impl Iterator<Item = Box<[u8]>> {
-        self.commands.iter().filter_map(|command| match command {
-            Command::Listen(channel) => Some(channel.as_bytes().into()),
-            _ => None,
-        })
+        Command::channels(&self.commands).map(|channel| channel.as_bytes().into())
     }
 
     fn wants(&self, channel: &[u8]) -> bool {
-        self.channels().any(|wanted| *wanted == *channel)
+        Command::channels(&self.commands).any(|wanted| wanted.as_bytes() == channel)
     }
 }
 

@@ -65,7 +65,8 @@ pub(super) fn listens_among_others(words: &[Word], in_transaction: bool) -> bool
         _ => String::new(),
     };
     let texts: Vec<_> = words.iter().map(text).collect();
-    let is_lone = |sql: &String| sql.starts_with("listen") && !sql.contains(';') && !in_transaction && words.len() == 1;
+    let listens_only = |sql: &str| sql.split(';').all(|one| one.contains("listen") || one.trim().is_empty());
+    let is_lone = |sql: &String| listens_only(sql) && !in_transaction && words.len() == 1;
     texts.iter().any(|sql| sql.replace("unlisten", "").contains("listen") && !is_lone(sql))
 }
 
@@ -304,7 +305,7 @@ impl Choose {
     }
 
     fn statement(&mut self) -> &'static str {
-        if self.kind != Kind::Staying || self.one_in(3) { "" } else { self.of(&STATEMENTS) }
+        if self.kind == Kind::Passing || self.one_in(3) { "" } else { self.of(&STATEMENTS) }
     }
 
     /// A text for Parse, and parameters for it.
@@ -346,9 +347,10 @@ impl Choose {
 
     /// Of the channels of a plugin: for PostgreSQL itself they are those of another database.
     fn listening(&mut self) -> String {
-        let channel = format!("{}_{}", PLUGINS[self.client % PLUGINS.len()], self.of(&["a", "b", "c"]));
+        let plugin = PLUGINS[self.client % PLUGINS.len()];
+        let channel = format!("{plugin}_{}", self.of(&["a", "b", "c"]));
         let number: u16 = self.random.random();
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..24) {
             0..=3 => format!("listen {channel}"),
             4 => format!("LISTEN \"{channel}\" ;"),
             5 | 6 => format!("unlisten {channel}"),
@@ -358,6 +360,10 @@ impl Choose {
             10 => format!("select pg_notify('{channel}', '{number} ' || n) from generate_series(1, 3) n"),
             11 => format!("select pg_notify('{channel}', '{number}' || repeat('x', 7900)), repeat('y', 30000)"),
             12 => format!("notify {channel}"),
+            13 => format!("listen {channel}; listen {plugin}_c"),
+            14 => format!("listen \"{channel}\";unlisten {plugin}_a;"),
+            15 => format!("unlisten *; LISTEN {channel}"),
+            16 => format!("unlisten {plugin}_b; unlisten {channel}"),
             _ => format!("notify {channel}, '{number}'"),
         }
     }
