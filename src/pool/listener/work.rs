@@ -235,10 +235,7 @@ impl<'w> Talk<'w> {
     fn ask(&mut self) {
         let mut state = self.work.listener.state.lock();
         let wishes = std::mem::take(&mut state.wishes);
-        let is_wanted = |channel: &[u8]| {
-            let is_asked = |asked: &Asked| asked.listen.as_ref().is_some_and(|asker| asker.wants(channel));
-            state.channels.contains_key(channel) || self.asked.iter().any(is_asked)
-        };
+        let is_wanted = |channel: &[u8]| state.channels.contains_key(channel) || self.is_asked_for(channel);
         let unwanted: Vec<_> = match state.somebody_left {
             true => self.channels.iter().filter(|channel| !is_wanted(channel)).cloned().collect(),
             false => Vec::new(),
@@ -265,6 +262,11 @@ impl<'w> Talk<'w> {
             self.say(b"", Asked { syncs, ..Asked::default() });
         }
         self.show();
+    }
+
+    /// Whether somebody's LISTEN to it is not answered yet.
+    fn is_asked_for(&self, channel: &[u8]) -> bool {
+        self.asked.iter().any(|asked| asked.listen.as_ref().is_some_and(|asker| asker.wants(channel)))
     }
 
     /// The client's text, and behind it, in the same transaction, what others go on to hear. What nobody hears any more is ended
@@ -321,10 +323,12 @@ impl<'w> Talk<'w> {
             let mut state = self.work.listener.state.lock();
             match refused {
                 Some(body) => {
-                    // It may have been refused to one and granted to another.
-                    asker.channels().filter(|channel| !state.channels.contains_key(channel)).for_each(|channel| {
-                        self.channels.remove(&channel);
-                    });
+                    // It may have been refused to one and granted to another, or may be asked for by another.
+                    for channel in asker.channels() {
+                        if !state.channels.contains_key(&channel) && !self.is_asked_for(&channel) {
+                            self.channels.remove(&channel);
+                        }
+                    }
                     let _ = asker.done.send(Err(ListenError::Refused(body)));
                 }
                 None => {

@@ -99,3 +99,38 @@ async fn a_connection_that_answers_is_kept_for_as_long_as_somebody_has_an_ear() 
         () = answers => panic!("it should have ended"),
     }
 }
+
+/// What PostgreSQL says to a text that it refuses.
+async fn refuse(postgres: &mut DuplexStream) {
+    let mut out = Vec::new();
+    message::frame(&mut out, Backend::ERROR.0, |out| out.extend_from_slice(b"SERROR\0C42601\0Mno\0\0"));
+    message::ready_for_query(&mut out, TxStatus::Idle);
+    postgres.write_all(&out).await.expect("greenroom is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_to_one_and_on_its_way_to_another_is_kept_when_a_third_ends_all() {
+    let ((work, ear), (mut greenroom, mut postgres)) = (somebody(), duplex(1024));
+    let ask = |sql: &str| {
+        let commands = Command::read(sql.as_bytes()).expect("nothing but LISTEN and UNLISTEN");
+        tokio::spawn(ear.listen(commands, sql.as_bytes()))
+    };
+    let asks = async {
+        let refused = ask("listen ours; listen select");
+        let granted = ask("listen ours");
+        question(&mut postgres).await;
+        question(&mut postgres).await;
+        refuse(&mut postgres).await;
+        assert!(refused.await.expect("it is answered").is_err());
+        let third = ask("unlisten *; listen theirs");
+        let text = question(&mut postgres).await;
+        assert_eq!(String::from_utf8_lossy(&text), "unlisten *; listen theirs\n;LISTEN \"ours\"\0");
+        answer(&mut postgres).await;
+        answer(&mut postgres).await;
+        assert!(granted.await.expect("it is answered").is_ok() && third.await.expect("it is answered").is_ok());
+    };
+    tokio::select! {
+        reason = Talk::new(&work).until_its_end(&mut greenroom) => panic!("it ended: {reason:?}"),
+        () = asks => {}
+    }
+}
