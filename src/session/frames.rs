@@ -101,7 +101,9 @@ impl Session {
                 if !name.is_empty() {
                     return self.on_named_parse(frame, name, text, effects, server);
                 }
-                self.has_read(left_by_parse(text, types, effects));
+                let left = left_by_parse(frame, effects);
+                self.unnamed_may_listen |= left != effects;
+                self.has_read(left);
                 self.unnamed_effects = effects;
                 let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
@@ -295,14 +297,18 @@ impl Session {
                 {
                     return verdict;
                 }
-                if self.unnamed_effects.contains(Effect::Listen)
+                let mut effects = self.unnamed_effects;
+                if self.unnamed_may_listen && self.is_unnamed_listen() {
+                    effects.insert(Effect::Listen);
+                }
+                if effects.contains(Effect::Listen)
                     && let Some(verdict) = self.act_on_listen_bind(b"")
                 {
                     return verdict;
                 }
                 self.note_hearing_bind(b"");
-                self.executes(self.unnamed_effects);
-                let ahead = self.clear_way(self.unnamed_effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                self.executes(effects);
+                let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 if ahead.waits() {
                     return ahead;
                 }

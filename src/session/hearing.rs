@@ -2,7 +2,7 @@
 //! for a session that has done so, what UNLISTEN and DISCARD ALL have really undone is watched.
 
 use super::asked::Asked;
-use super::frames::Verdict;
+use super::frames::{Verdict, parts_of_parse};
 use super::{CopyIn, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
@@ -176,11 +176,12 @@ impl ListenBatch {
                     stage = BOUND;
                 }
                 (Frontend::DESCRIBE, BOUND) if body == b"P\0" => message::frame(&mut ahead, Backend::NO_DATA.0, |_| ()),
-                (Frontend::EXECUTE, BOUND) if body.first() == Some(&0) => stage = EXECUTED,
+                // Of as many rows as it likes.
+                (Frontend::EXECUTE, BOUND) if body.first() == Some(&0) && body.len() == 5 => stage = EXECUTED,
                 (Frontend::CLOSE, EXECUTED) if body == b"P\0" => {
                     message::frame(&mut behind, Backend::CLOSE_COMPLETE.0, |_| ());
                 }
-                (Frontend::SYNC, EXECUTED) => return Self::Whole { bytes: at, ahead, behind },
+                (Frontend::SYNC, EXECUTED) if body.is_empty() => return Self::Whole { bytes: at, ahead, behind },
                 _ => return Self::Other,
             }
         }
@@ -188,18 +189,29 @@ impl ListenBatch {
 }
 
 /// Whether a Bind is to the unnamed portal, and has no parameters.
-fn binds_nothing(body: &[u8]) -> bool {
-    let behind_names = || body::cstr(body.strip_prefix(&[0])?)?.1.split_first_chunk::<2>();
-    let Some((formats, rest)) = behind_names() else { return false };
-    let formats = usize::from(u16::from_be_bytes(*formats));
-    // How a result would look, which there is not, may be told.
-    rest.get(formats * 2..).is_some_and(|rest| rest.starts_with(&[0, 0]) && rest.len() >= 4) && formats <= 1
+fn binds_nothing<'b>(body: &'b [u8]) -> bool {
+    let formats = |rest: &'b [u8]| {
+        let (formats, rest) = rest.split_first_chunk::<2>()?;
+        let formats = usize::from(u16::from_be_bytes(*formats));
+        Some((formats, rest.get(formats * 2..)?))
+    };
+    let read = || {
+        let (of_parameters, rest) = formats(body::cstr(body.strip_prefix(&[0])?)?.1)?;
+        // How a result would look, which there is not, may be told.
+        let (_, rest) = formats(rest.strip_prefix(&[0, 0])?)?;
+        Some(of_parameters <= 1 && rest.is_empty())
+    };
+    read().unwrap_or(false)
 }
 
-/// What the Parse alone of a text with such effects leaves behind: a LISTEN listens when it is executed.
-pub(super) fn left_by_parse(text: &[u8], types: &[u8], mut effects: Effects) -> Effects {
-    if effects.contains(Effect::Listen) && is_one_listen(text, types) {
-        effects.remove(Effect::Listen);
+/// What a Parse alone leaves behind, of a text with such effects: a LISTEN listens when it is executed.
+#[inline]
+pub(super) fn left_by_parse(frame: &[u8], mut effects: Effects) -> Effects {
+    if effects.contains(Effect::Listen) {
+        let (_, text, types) = parts_of_parse(frame);
+        if is_one_listen(text, types) {
+            effects.remove(Effect::Listen);
+        }
     }
     effects
 }
@@ -292,6 +304,13 @@ impl Session {
         // Whether it is in a transaction is to be told by answers that are on their way.
         let is_in_batch = self.batch_is_open || self.copy_in != CopyIn::No;
         (!is_in_batch).then_some(Verdict::AwaitAnswers)
+    }
+
+    /// Whether the unnamed statement listens, whatever the texts say that were to replace it, or to end it, and were perhaps
+    /// never looked at.
+    pub(super) fn is_unnamed_listen(&self) -> bool {
+        let (text, types) = self.prepared_as(b"");
+        is_one_listen(text, types)
     }
 
     /// Decides on a Bind of a statement that listens.
@@ -466,6 +485,11 @@ mod tests {
             &[(Frontend::PARSE, b"\0listen a\0\0\0")],
             &[(Frontend::BIND, b"\0\0\0\0\0\x01\0\0\0\x01x\0\0")],
             &[(Frontend::BIND, b"p\0\0\0\0\0\0\0\0")],
+            &[(Frontend::BIND, b"\0\0\0\0\0\0\0\x01")],
+            &[(Frontend::BIND, b"\0\0\0\0\0\0\0\0more")],
+            &[BIND, (Frontend::EXECUTE, b"\0")],
+            &[BIND, (Frontend::EXECUTE, b"\0\0\0\0\0more")],
+            &[BIND, EXECUTE, (Frontend::SYNC, b"more")],
         ] {
             assert_eq!(ListenBatch::read(&batch(frames)), ListenBatch::Other, "{frames:?}");
         }

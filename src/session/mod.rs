@@ -113,6 +113,8 @@ pub struct Session {
     first_settings: Option<u64>,
     /// What the unnamed statement may leave behind when it is executed.
     unnamed_effects: Effects,
+    /// One of the unnamed statements was a LISTEN.
+    unnamed_may_listen: bool,
     /// What was asked since the last ReadyForQuery may leave behind.
     cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
@@ -189,6 +191,7 @@ impl Session {
             settings: 0,
             first_settings: None,
             unnamed_effects: Effects::NONE,
+            unnamed_may_listen: false,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
             batch_has_bound: false,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::PinReason;
 use super::asked::{Asked, Closing, Whose};
-use super::frames::{Verdict, parts_of_parse};
+use super::frames::Verdict;
 use super::hearing::left_by_parse;
 use super::prepared::{self, Id, Key, Prepared};
 use super::statements::{self, Own, Serial, Statement};
@@ -65,7 +65,7 @@ impl Session {
         if self.must_wait() {
             return Verdict::AwaitAnswers;
         }
-        let left = left_by_parse(text, parts_of_parse(frame).2, effects);
+        let left = left_by_parse(frame, effects);
         self.leaves(left);
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
         let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES && name.len() <= statements::MOST_NAME_BYTES;

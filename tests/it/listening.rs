@@ -127,6 +127,36 @@ async fn an_unlisten_among_the_listens_of_a_text_takes_nothing_from_others() {
 }
 
 #[tokio::test]
+async fn a_listen_that_comes_back_when_what_should_have_replaced_it_was_never_looked_at_listens_on_nobodys_server() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let bound = || [bind("", "", &[]), execute("", 0), sync()];
+    let fails = || execute("nothing", 0);
+    for (n, replacement) in
+        [vec![parse("", "select 1"), sync()], vec![query("select 1"), sync()]].into_iter().enumerate()
+    {
+        for is_pipelined in [false, true] {
+            let mut client = room.raw("catalog").await;
+            client.ask(&[parse("", "listen ours"), sync()]).await;
+            let skipped = [vec![fails()], replacement.clone()].concat();
+            client.send(&skipped).await;
+            if !is_pipelined {
+                client.until(b'Z', 1).await;
+            }
+            client.send(&bound()).await;
+            client.until(b'Z', if is_pipelined { 2 } else { 1 }).await;
+            let mut next = room.raw("catalog").await;
+            let told = rows(&next.run("select pg_listening_channels()").await);
+            assert!(told.is_empty(), "replacement {n}, pipelined: {is_pipelined}: a stranger listens to {told:?}");
+            let replies = next.run("notify ours, 'heard'").await;
+            assert!(payloads(&replies).is_empty(), "it is told nothing: {replies:?}");
+            assert_eq!(payloads(&client.until(b'A', 1).await), ["heard"]);
+            client.leave().await;
+            next.leave().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_notification_of_its_own_bears_the_clients_own_number() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let (mut one, mut other) = (room.raw("catalog").await, room.raw("catalog").await);

@@ -533,3 +533,145 @@ async fn a_prepared_listen_among_anything_else_keeps_its_server_and_is_answered_
         ])
         .await;
 }
+
+#[tokio::test]
+async fn what_was_to_replace_a_prepared_listen_and_was_skipped_has_not_replaced_it() {
+    let fails = || execute("nothing", 0);
+    play_free([
+        Script::new("by a Parse")
+            .ask([parse("", "listen a"), sync()])
+            .ask([fails(), parse("", "select 1"), sync()])
+            .ask(bound(""))
+            .query("notify a, 'heard'"),
+        Script::new("by a Parse, in a pipeline")
+            .ask([parse("", "listen a"), sync(), fails(), parse("", "select 1"), sync()].into_iter().chain(bound("")))
+            .query("notify a, 'heard'"),
+        Script::new("by a Parse that fails")
+            .ask([parse("", "listen a"), sync(), parse("", "selekt"), sync()].into_iter().chain(bound("")))
+            .query("notify a, 'unheard'"),
+        Script::new("by a Close and a Parse with its name")
+            .ask([parse("s", "listen a"), sync()])
+            .ask([fails(), close_statement("s"), parse("s", "select 1"), sync()])
+            .ask(bound("s"))
+            .query("notify a, 'heard'"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_bound_in_any_order_is_answered_as_by_postgresql() {
+    let u = || [parse("u", "unlisten a"), parse("s", "listen a"), parse("all", "unlisten *"), sync()];
+    let on = || [parse("", "listen a"), sync()].into_iter().chain(bound(""));
+    let x = || [parse("", "select 1/0"), bind("", "", &[]), execute("", 0)];
+    let be = |name: &str| [bind("", name, &[]), execute("", 0)];
+    Differential::start()
+        .await
+        .play([
+            Script::new("unlisten, rolled back by an error behind it")
+                .ask(u())
+                .ask(on())
+                .ask(be("u").into_iter().chain(x()).chain([sync()]))
+                .query("notify a, 'heard'"),
+            Script::new("unlisten bound and not executed")
+                .ask(u())
+                .ask(on())
+                .ask([bind("", "u", &[]), sync()])
+                .query("notify a, 'heard'")
+                .ask([bind("", "u", &[]), describe_portal(""), sync()])
+                .query("notify a, 'heard'"),
+            Script::new("unlisten twice")
+                .ask(u())
+                .ask(on())
+                .ask(be("u").into_iter().chain(be("u")).chain([sync()]))
+                .query("notify a, 'unheard'")
+                .ask(on())
+                .ask([bind("", "u", &[]), execute("", 0), execute("", 0), sync()])
+                .query("notify a, 'heard'"),
+            Script::new("unlisten in a transaction, by a portal")
+                .ask(u())
+                .ask(on())
+                .query("begin")
+                .ask([bind("p", "u", &[]), sync()])
+                .ask([execute("p", 0), sync()])
+                .query("notify a, 'unheard'")
+                .query("commit")
+                .query("notify a, 'unheard'"),
+            Script::new("unlisten and listen in one batch")
+                .ask(u())
+                .ask(on())
+                .ask(be("u").into_iter().chain(be("s")).chain([sync()]))
+                .query("notify a, 'heard'")
+                .ask(be("s").into_iter().chain(be("all")).chain([sync()]))
+                .query("notify a, 'unheard'"),
+            Script::new("pipelined on and off").ask(u()).ask(
+                bound("s")
+                    .into_iter()
+                    .chain([query("notify a, '1'")])
+                    .chain(bound("u"))
+                    .chain([query("notify a, 'unheard'")])
+                    .chain(bound("s"))
+                    .chain([query("notify a, '2'")])
+                    .chain(bound("all"))
+                    .chain([query("notify a, 'unheard'")]),
+            ),
+            Script::new("a query in the batch")
+                .ask([parse("s", "listen a"), query("select 1")].into_iter().chain(bound("s")))
+                .query("notify a, 'heard'"),
+            Script::new("more Syncs than needed")
+                .ask([parse("s", "listen a"), sync(), sync()].into_iter().chain(bound("s")).chain([sync(), sync()]))
+                .query("notify a, 'heard'"),
+            Script::new("Bind without Execute")
+                .ask([parse("s", "listen a"), bind("", "s", &[]), sync()])
+                .ask([bind("", "s", &[]), describe_portal(""), close_portal(""), sync()])
+                .query("notify a, 'unheard'"),
+            Script::new("closed in the batch of its Execute")
+                .ask([parse("s", "listen a"), sync()])
+                .ask([bind("", "s", &[]), execute("", 0), close_statement("s"), sync()])
+                .ask(bound("s"))
+                .query("notify a, 'heard'"),
+            Script::new("described behind its Execute")
+                .ask([parse("s", "listen a"), sync()])
+                .ask([bind("", "s", &[]), execute("", 0), describe_portal(""), sync()])
+                .query("notify a, 'heard'"),
+            Script::new("flushes everywhere")
+                .ask([
+                    flush(),
+                    parse("s", "listen a"),
+                    flush(),
+                    flush(),
+                    describe_statement("s"),
+                    flush(),
+                    bind("", "s", &[]),
+                    flush(),
+                    execute("", 0),
+                    flush(),
+                    sync(),
+                ])
+                .query("notify a, 'heard'"),
+            Script::new("with a limit of rows")
+                .ask([parse("s", "listen a"), bind("", "s", &[]), execute("", 1), sync()])
+                .query("notify a, 'heard'"),
+            Script::new("result formats, and parameter formats")
+                .ask([parse("s", "listen a"), sync()])
+                .ask([Frame::new(b'B', b"\0s\0\0\0\0\0\0\x02\0\x01\0\x01".to_vec()), execute("", 0), sync()])
+                .ask([Frame::new(b'B', b"\0s\0\0\x01\0\x01\0\0\0\0".to_vec()), execute("", 0), sync()])
+                .query("notify a, 'heard'"),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn a_batch_around_a_listen_that_is_not_of_the_protocol_is_refused_as_by_postgresql() {
+    let malformed = [
+        (&b"\0s\0\0\0\0\0\0\x03"[..], &b"\0\0\0\0\0"[..]),
+        (b"\0s\0\0\0\0\0\0\0more", b"\0\0\0\0\0"),
+        (b"\0s\0\0\x01\0\x07\0\0\0\0", b"\0\0\0\0\0"),
+        (b"\0s\0\0\0\0\0\0\0", b"\0"),
+        (b"\0s\0\0\0\0\0\0\0", b"\0\0\0\0\0more"),
+    ];
+    let scripts = malformed.into_iter().map(|(bind, execute)| {
+        let frames = [Frame::new(b'B', bind), Frame::new(b'E', execute), sync()];
+        Script::new("malformed").ask([parse("s", "listen a"), sync()]).ask(frames).query("select 1")
+    });
+    Differential::start().await.play(scripts).await;
+}
