@@ -8,6 +8,9 @@ use super::tokens::{Token, Tokens};
 /// The longest text that is looked at.
 const LONGEST: usize = 64 << 10;
 
+/// The most statements of one text that are done elsewhere: each is looked up among all channels, while others wait.
+const MOST: usize = 256;
+
 /// The longest name that PostgreSQL keeps, in bytes.
 const LONGEST_NAME: usize = 63;
 
@@ -30,6 +33,9 @@ impl Command {
         let mut tokens = Tokens::new(readable(text)?);
         let mut commands = Vec::new();
         while !tokens.is_at_end() {
+            if commands.len() == MOST {
+                return None;
+            }
             commands.push(Self::next(&mut tokens)?);
             if !tokens.take_mark(';') && !tokens.is_at_end() {
                 return None;
@@ -171,6 +177,8 @@ mod tests {
         ] {
             assert_eq!(Command::read(text.as_bytes()), Some(commands), "{text}");
         }
+        assert_eq!(Command::read("listen a;".repeat(MOST).as_bytes()).map(|all| all.len()), Some(MOST));
+        assert_eq!(Command::read("listen a;".repeat(MOST + 1).as_bytes()), None);
         assert!(Command::UnlistenAll.ends(b"a") && unlisten("a").ends(b"a"));
         assert!(!unlisten("a").ends(b"b") && !listen("a").ends(b"a"));
     }
