@@ -101,13 +101,10 @@ impl Session {
                 if !name.is_empty() {
                     return self.on_named_parse(frame, name, text, effects, server);
                 }
-                let left = left_by_parse(frame, effects);
-                self.unnamed_may_listen |= left != effects;
-                self.has_read(left);
-                self.unnamed_effects = effects;
+                self.has_read(left_by_parse(frame, effects));
                 let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| {
-                    session.unnamed.parse(frame);
+                    session.unnamed.parse(frame, effects);
                     session.ask_unnamed_parse()
                 })
             }
@@ -169,8 +166,8 @@ impl Session {
             if passing.is_named {
                 self.lasting_effects.extend(effects);
                 self.lasting_effects.remove(Effect::Notify);
-            } else {
-                self.unnamed_effects = effects;
+            } else if passing.keeps_unnamed {
+                self.unnamed.may_leave(effects);
             }
             self.leaves(effects);
         }
@@ -254,7 +251,6 @@ impl Session {
         self.replaces_portal(None);
         self.mixes_protocols |= self.batch_is_open;
         self.batch_ends();
-        self.unnamed_effects = Effects::NONE;
         self.unnamed.end_asked();
         let deallocates = effects.contains(Effect::Deallocate);
         if deallocates {
@@ -292,14 +288,14 @@ impl Session {
                     let at = HEADER_BYTES + portal.len() + 1;
                     return self.on_use(frame, at, name, Asked::Bind, server);
                 }
-                if self.unnamed_effects.contains(Effect::Process)
+                if self.is_unnamed_doubtful() {
+                    return Verdict::AwaitAnswers;
+                }
+                let effects = self.unnamed.effects();
+                if effects.contains(Effect::Process)
                     && let Some(verdict) = self.act_on_unnamed_signal(frame, server.as_deref_mut())
                 {
                     return verdict;
-                }
-                let mut effects = self.unnamed_effects;
-                if self.unnamed_may_listen && self.is_unnamed_listen() {
-                    effects.insert(Effect::Listen);
                 }
                 if effects.contains(Effect::Listen)
                     && let Some(verdict) = self.act_on_listen_bind(b"")
@@ -316,12 +312,15 @@ impl Session {
                     Verdict::Forward => ahead,
                     other => other,
                 };
-                self.then(verdict, |session| session.ask_of_batch(Asked::Bind(None)))
+                self.ask_of_batch(Asked::Bind(None));
+                verdict
             }
             Frontend::DESCRIBE => match about(body) {
+                About::Statement(b"") if self.is_unnamed_doubtful() => Verdict::AwaitAnswers,
                 About::Statement(b"") => {
                     let verdict = self.supply_unnamed();
-                    self.then(verdict, |session| session.ask_of_batch(Asked::Describe(None)))
+                    self.ask_of_batch(Asked::Describe(None));
+                    verdict
                 }
                 About::Statement(name) => self.on_use(frame, HEADER_BYTES + 1, name, Asked::Describe, server),
                 About::Portal => self.ask_of_batch(Asked::Describe(None)),
@@ -406,19 +405,23 @@ impl Session {
         Verdict::Forward
     }
 
-    /// A message uses the unnamed statement: the server must have the client's, or none.
+    /// Whether it depends on answers that are on their way which statement a message without a name is about.
     ///
     /// What a Parse that was asked in an earlier batch has left cannot be told before it is answered: one that fails may
-    /// leave a stranger's statement where it was.
+    /// leave a stranger's statement where it was, and one that is skipped leaves the client's.
+    fn is_unnamed_doubtful(&self) -> bool {
+        match self.unnamed.place() {
+            Place::OnItsWay => !self.queue.has_parsed_unnamed(),
+            // It was skipped if its batch has failed.
+            Place::Supplied | Place::Ending => self.queue.has_ended_one(),
+            Place::There | Place::Missing | Place::Nowhere => false,
+        }
+    }
+
+    /// A message uses the unnamed statement: the server must have the client's, or none.
     fn supply_unnamed(&mut self) -> Verdict {
         match self.unnamed.place() {
-            Place::There => Verdict::Forward,
-            // It was skipped if its batch has failed.
-            Place::Supplied if self.queue.has_ended_one() => Verdict::AwaitAnswers,
-            Place::Supplied => Verdict::Forward,
-            Place::OnItsWay if self.queue.has_parsed_unnamed() => Verdict::Forward,
-            Place::OnItsWay => Verdict::AwaitAnswers,
-            Place::Ending if self.queue.has_ended_one() => Verdict::AwaitAnswers,
+            Place::There | Place::Supplied | Place::OnItsWay => Verdict::Forward,
             Place::Missing => {
                 self.splice.extend_from_slice(self.unnamed.parse_frame());
                 self.unnamed.supplied();
@@ -442,8 +445,7 @@ impl Session {
     /// A text with these effects was read.
     #[inline]
     fn has_read(&mut self, effects: Effects) {
-        if !effects.is_empty() || !self.unnamed_effects.is_empty() {
-            self.unnamed_effects = effects;
+        if !effects.is_empty() {
             self.leaves(effects);
         }
     }

@@ -239,7 +239,6 @@ impl Session {
         self.queries += 1;
         if Frontend(frame[0]) == Frontend::QUERY {
             self.unnamed.drop_live();
-            self.unnamed_effects = Effects::NONE;
         }
     }
 
@@ -304,13 +303,6 @@ impl Session {
         // Whether it is in a transaction is to be told by answers that are on their way.
         let is_in_batch = self.batch_is_open || self.copy_in != CopyIn::No;
         (!is_in_batch).then_some(Verdict::AwaitAnswers)
-    }
-
-    /// Whether the unnamed statement listens, whatever the texts say that were to replace it, or to end it, and were perhaps
-    /// never looked at.
-    pub(super) fn is_unnamed_listen(&self) -> bool {
-        let (text, types) = self.prepared_as(b"");
-        is_one_listen(text, types)
     }
 
     /// Decides on a Bind of a statement that listens.

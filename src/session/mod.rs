@@ -111,10 +111,6 @@ pub struct Session {
     settings: u64,
     /// What it was when the session began.
     first_settings: Option<u64>,
-    /// What the unnamed statement may leave behind when it is executed.
-    unnamed_effects: Effects,
-    /// One of the unnamed statements was a LISTEN.
-    unnamed_may_listen: bool,
     /// What was asked since the last ReadyForQuery may leave behind.
     cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
@@ -190,8 +186,6 @@ impl Session {
             has_deallocated: false,
             settings: 0,
             first_settings: None,
-            unnamed_effects: Effects::NONE,
-            unnamed_may_listen: false,
             cycle_effects: Effects::NONE,
             batch_is_open: false,
             batch_has_bound: false,

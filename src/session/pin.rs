@@ -193,7 +193,7 @@ impl Session {
         }
         let unnamed = self.unnamed.number();
         let is_older = self.asks_later_than == Some(unnamed) || !self.effects.is_disjoint(SETS);
-        let has_older_meaning = is_older && self.unnamed.place() == Place::There && self.unnamed_effects.is_empty();
+        let has_older_meaning = is_older && self.unnamed.place() == Place::There && self.unnamed.effects().is_empty();
         self.asks_later_than = has_older_meaning.then_some(unnamed);
         !has_older_meaning
     }

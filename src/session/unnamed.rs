@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::sql::Effects;
+
 /// The longest Parse that is kept, in bytes. Of a longer one a later Bind on another server gets 26000.
 pub const MAX_KEPT_BYTES: usize = 16 << 20;
 
@@ -28,15 +30,24 @@ pub enum Place {
     Nowhere,
 }
 
+/// A Parse.
+#[derive(Debug, Clone)]
+struct Parse {
+    /// Where it is in the arena.
+    range: Range<usize>,
+    /// What the statement may leave behind when it is executed.
+    effects: Effects,
+}
+
 /// What is known of the unnamed statement on the client's side and on the leased server.
 #[derive(Debug, Default)]
 pub struct Unnamed {
     /// Parse frames: the live one and those not confirmed yet.
     arena: Vec<u8>,
     /// Sent and not answered, in order. An empty range is one too long to keep.
-    pending: VecDeque<Range<usize>>,
+    pending: VecDeque<Parse>,
     /// The client's unnamed statement.
-    live: Option<Range<usize>>,
+    live: Option<Parse>,
     /// The leased server has the client's.
     on_server: bool,
     /// What [`Self::parse_frame`] told is on its way there, and not answered.
@@ -48,10 +59,11 @@ pub struct Unnamed {
 }
 
 impl Unnamed {
-    /// A whole Parse of it is on its way to the server.
-    pub fn parse(&mut self, frame: &[u8]) {
+    /// A whole Parse of it is on its way to the server, of a statement with such effects.
+    pub fn parse(&mut self, frame: &[u8], effects: Effects) {
         self.begin();
         self.extend(frame);
+        self.may_leave(effects);
     }
 
     /// A Parse of it begins; its bytes follow through [`Self::extend`].
@@ -60,18 +72,32 @@ impl Unnamed {
         if self.pending.is_empty() && self.live.is_none() {
             self.arena.clear();
         }
-        self.pending.push_back(self.arena.len()..self.arena.len());
+        self.pending.push_back(Parse { range: self.arena.len()..self.arena.len(), effects: Effects::NONE });
+    }
+
+    /// What the statement of the Parse that was begun last may leave behind.
+    pub fn may_leave(&mut self, effects: Effects) {
+        if let Some(parse) = self.pending.back_mut() {
+            parse.effects = effects;
+        }
+    }
+
+    /// What the statement may leave behind that a message finds which may be looked at now: that of [`Self::newest`].
+    #[inline]
+    pub fn effects(&self) -> Effects {
+        let newest = self.pending.back().or(self.live.as_ref());
+        newest.map_or(Effects::NONE, |parse| parse.effects)
     }
 
     /// The Parse that was sent last, or the live one's.
     pub fn newest(&self) -> &[u8] {
         let newest = self.pending.back().or(self.live.as_ref());
-        newest.and_then(|range| self.arena.get(range.clone())).unwrap_or_default()
+        newest.and_then(|parse| self.arena.get(parse.range.clone())).unwrap_or_default()
     }
 
     /// The Parse that was sent last was changed on its way to the server: this is what the client has sent, as long as that.
     pub fn was_really(&mut self, frame: &[u8]) {
-        let sent = self.pending.back().and_then(|range| self.arena.get_mut(range.clone()));
+        let sent = self.pending.back().and_then(|parse| self.arena.get_mut(parse.range.clone()));
         if let Some(sent) = sent.filter(|sent| sent.len() == frame.len()) {
             sent.copy_from_slice(frame);
         }
@@ -79,7 +105,7 @@ impl Unnamed {
 
     /// More bytes of the Parse that was begun last.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let Some(range) = self.pending.back_mut() else { return };
+        let Some(Parse { range, .. }) = self.pending.back_mut() else { return };
         let whole_so_far = range.end == self.arena.len();
         if whole_so_far && range.len() + bytes.len() <= MAX_KEPT_BYTES {
             self.arena.extend_from_slice(bytes);
@@ -93,7 +119,7 @@ impl Unnamed {
 
     /// The oldest Parse on its way worked.
     pub fn confirm(&mut self) {
-        self.live = self.pending.pop_front().filter(|range| !range.is_empty());
+        self.live = self.pending.pop_front().filter(|parse| !parse.range.is_empty());
         self.number += 1;
         self.on_server = true;
         self.supplying = false;
@@ -163,7 +189,7 @@ impl Unnamed {
 
     /// The Parse that the leased server lacks.
     pub fn parse_frame(&self) -> &[u8] {
-        self.live.clone().map(|range| &self.arena[range]).unwrap_or_default()
+        self.live.as_ref().map(|parse| &self.arena[parse.range.clone()]).unwrap_or_default()
     }
 
     /// The server is being given what [`Self::parse_frame`] told.
@@ -185,7 +211,7 @@ impl Unnamed {
     /// Drops the bytes that nothing needs any more from the front of the arena; while more is on its way, only now and
     /// then.
     fn compact(&mut self) {
-        let kept = self.live.iter().chain(&self.pending).filter(|range| range.start < range.end);
+        let kept = self.live.iter().chain(&self.pending).map(|parse| &parse.range).filter(|range| !range.is_empty());
         let (first, last) =
             kept.fold((usize::MAX, 0), |(first, last), range| (first.min(range.start), last.max(range.end)));
         if !self.pending.is_empty() && first < IDLE_BYTES {
@@ -194,7 +220,8 @@ impl Unnamed {
         let first = first.min(self.arena.len());
         self.arena.truncate(last.max(first));
         self.arena.drain(..first);
-        for range in self.live.iter_mut().chain(&mut self.pending).filter(|range| range.start < range.end) {
+        let kept = self.live.iter_mut().chain(&mut self.pending).map(|parse| &mut parse.range);
+        for range in kept.filter(|range| range.start < range.end) {
             *range = range.start - first..range.end - first;
         }
         if self.arena.capacity() > IDLE_BYTES && self.arena.len() < IDLE_BYTES {

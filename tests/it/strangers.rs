@@ -427,3 +427,57 @@ async fn a_function_that_hides_a_name_behind_an_escape_sees_nothing_of_strangers
         assert!(!text(&replies).contains("secret"), "{}", text(&replies));
     }
 }
+
+#[tokio::test]
+async fn an_unnamed_statement_that_was_not_replaced_after_all_leaves_nothing_behind_for_others() {
+    for (what, look, clean) in [
+        ("select set_config('my.own', 'mine', false)", "select coalesce(current_setting('my.own', true), '')", ""),
+        ("select set_config('work_mem', '77kB', false)", "select current_setting('work_mem')", "4MB"),
+        ("create temp table own (n int)", "select coalesce(to_regclass('pg_temp.own')::text, '')", ""),
+        ("prepare own as select 1", "select count(*) from pg_prepared_statements where name = 'own'", "0"),
+        ("select pg_advisory_lock(7)", "select pg_try_advisory_lock(7)", "f"),
+        ("listen ours", "select count(*) from pg_listening_channels()", "0"),
+    ] {
+        for by_query in [false, true] {
+            for in_one_write in [false, true] {
+                let room = Greenroom::start().auth("trust").servers(2).await;
+                let mut client = room.raw("catalog").await;
+                client.ask(&[parse("", what), sync()]).await;
+                // Behind an error PostgreSQL looks at nothing, up to the Sync.
+                let skipped = if by_query { query("select 1") } else { parse("", "select 1") };
+                let skips = [execute("nothing", 0), skipped, sync()];
+                let uses = [bind("", "", &[]), execute("", 0), sync()];
+                let replies = match in_one_write {
+                    true => {
+                        client.send(&[skips, uses].concat()).await;
+                        client.until(b'Z', 2).await
+                    }
+                    false => {
+                        client.send(&skips).await;
+                        let mut replies = client.until(b'Z', 1).await;
+                        replies.extend(client.ask(&uses).await);
+                        replies
+                    }
+                };
+                assert_eq!(codes(&replies), ["34000"], "{what}: {replies:?}");
+                assert!(replies.iter().any(|reply| reply.tag == b'C'), "{what} is executed: {replies:?}");
+                let mut other = room.raw("catalog").await;
+                assert_eq!(rows(&other.query(look).await), [clean], "{what}, {by_query}, {in_one_write}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unnamed_statement_that_was_not_replaced_after_all_sees_nothing_of_strangers() {
+    for skipped in [query("select 1"), parse("", "select 1")] {
+        let room = Greenroom::start().auth("trust").servers(1).await;
+        let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+        thief.ask(&[parse("", "select count(*) from pg_prepared_statements"), sync()]).await;
+        owner.ask(&[parse("s1", "select 'owners words'"), sync()]).await;
+        thief.send(&[execute("nothing", 0), skipped, sync()]).await;
+        thief.until(b'Z', 1).await;
+        let seen = thief.ask(&[bind("", "", &[]), execute("", 0), sync()]).await;
+        assert_eq!(rows(&seen), ["0"], "{seen:?}");
+    }
+}
