@@ -100,8 +100,7 @@ class Jdbc(DriverTest):
         self.does("savesPoints")
 
     def test_a_changed_table_is_met_as_on_postgresql(self):
-        # Two connections, one of which keeps its server.
-        self.does("meetsAChangedTable", clients=1, pins=["prepared_statement"])
+        self.does("meetsAChangedTable")
 
     def test_copy_goes_both_ways_and_fails(self):
         self.does("copies")
