@@ -318,7 +318,16 @@ impl Session {
             Frontend::DESCRIBE => match about(body) {
                 About::Statement(b"") if self.is_unnamed_doubtful() => Verdict::AwaitAnswers,
                 About::Statement(b"") => {
-                    let verdict = self.supply_unnamed();
+                    // Where it has to be parsed there first, that looks at what it names.
+                    let effects = self.unnamed.effects();
+                    let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+                    if ahead.waits() {
+                        return ahead;
+                    }
+                    let verdict = match self.supply_unnamed() {
+                        Verdict::Forward => ahead,
+                        other => other,
+                    };
                     self.ask_of_batch(Asked::Describe(None));
                     verdict
                 }

@@ -287,7 +287,7 @@ impl Session {
         self.asks_later_than = None;
         self.lease += 1;
         self.suspicion = Effects::NONE;
-        self.unnamed.leave_server();
+        self.unnamed.lease_ended();
     }
 
     /// Whether those who listen may be told something by what was asked in this lease. Of a session that keeps its server nobody

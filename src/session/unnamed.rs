@@ -163,7 +163,15 @@ impl Unnamed {
         self.compact();
     }
 
-    /// The lease ended, or a new one begins.
+    /// The lease ended. What has not been answered never will be.
+    pub fn lease_ended(&mut self) {
+        if !self.pending.is_empty() {
+            self.forget_pending();
+        }
+        self.leave_server();
+    }
+
+    /// The server has it no longer.
     pub fn leave_server(&mut self) {
         self.on_server = false;
         self.supplying = false;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::frames::{bind, close_statement, execute, parse, query, sync};
+use crate::harness::frames::{bind, close_statement, describe_statement, execute, parse, query, sync};
 use crate::harness::{Frame, Greenroom, Reply, Room, codes, rows, tags};
 
 fn run(name: &str, parameters: &[Option<&str>]) -> [Frame; 3] {
@@ -479,5 +479,18 @@ async fn an_unnamed_statement_that_was_not_replaced_after_all_sees_nothing_of_st
         thief.until(b'Z', 1).await;
         let seen = thief.ask(&[bind("", "", &[]), execute("", 0), sync()]).await;
         assert_eq!(rows(&seen), ["0"], "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unnamed_statement_that_is_described_later_names_nothing_of_strangers() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut owner, mut thief) = (room.raw("catalog").await, room.raw("catalog").await);
+    for number in 1..4 {
+        thief.ask(&[parse("", &format!("execute \"greenroom:{number:016x}\"")), sync()]).await;
+        owner.ask(&[parse("s1", "select 1 as owners_column"), sync()]).await;
+        // PostgreSQL looks for what it executes when it is parsed; where there is none, it has no columns.
+        let seen = thief.ask(&[describe_statement(""), sync()]).await;
+        assert_eq!(tags(&seen), "tnZ", "{seen:?}");
     }
 }
