@@ -93,9 +93,9 @@ impl Hearing {
         }
     }
 
-    /// A statement failed.
+    /// A statement failed: what was noted was undone, or was never looked at.
     pub(super) fn failed(&mut self) {
-        self.undone |= self.done > 0;
+        self.undone |= self.done > 0 || !self.noted.is_empty();
     }
 
     /// What was done is there to stay, if it is certain what that was.
@@ -428,6 +428,8 @@ mod tests {
             (&["unlisten a; select 1"], &[UNLISTEN]),
             (&["unlisten a", "unlisten b"], &[UNLISTEN]),
             (&["unlisten a", "rollback to s", "commit"], &[UNLISTEN, ROLLBACK, COMMIT]),
+            // The first one was skipped, and the second repeated.
+            (&["unlisten b"], &[b"", UNLISTEN, UNLISTEN, COMMIT]),
             (&["begin; unlisten *; commit", "unlisten b"], &[UNLISTEN, COMMIT]),
         ] {
             assert_eq!(after(texts, tags), Unlistened::Unclear, "{texts:?}");
