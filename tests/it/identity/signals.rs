@@ -142,7 +142,9 @@ async fn a_client_in_the_middle_of_a_copy_and_one_that_only_listens_are_reached(
         // PostgreSQL hears of it with the next data.
         copies.send(&[frames::copy_data("1\n"), frames::copy_done()]).await;
         assert_eq!(codes(&copies.until(b'Z', 1).await), ["57014"], "way {way}");
-        copies.send(&[query("copy (select generate_series(1, 10000000)) to stdout")]).await;
+        // Where PostgreSQL waits for room to write it ends without a word.
+        let slow = "copy (select repeat('x', 9000), pg_sleep(0.1) from generate_series(1, 1000)) to stdout";
+        copies.send(&[query(slow)]).await;
         copies.until(b'd', 1).await;
         assert!(is_true(&signal(&mut caller, way, "pg_terminate_backend", copies.key().0).await), "way {way}");
         assert_eq!(codes(&copies.until_closed().await), ["57P01"], "way {way}");
