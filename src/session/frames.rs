@@ -6,11 +6,11 @@ use super::named::close_statement;
 use super::prepared::Prepared;
 use super::unnamed::Place;
 use super::way::Ahead;
-use super::{CopyIn, Passing, Session, settings};
+use super::{CopyIn, Passing, Session};
 use crate::protocol::frame::HEADER_BYTES;
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Frontend, body};
-use crate::sql::{Effect, Effects, Scanner, carried, scan, setting};
+use crate::sql::{Effect, Effects, Scanner};
 
 /// Bytes that may stay allocated for what goes ahead of frames.
 const MOST_KEPT_SPLICE: usize = 4 << 10;
@@ -304,33 +304,11 @@ impl Session {
                 }
                 self.note_hearing_bind(b"");
                 self.executes(effects);
-                let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
-                if ahead.waits() {
-                    return ahead;
-                }
-                let verdict = match self.supply_unnamed() {
-                    Verdict::Forward => ahead,
-                    other => other,
-                };
-                self.ask_of_batch(Asked::Bind(None));
-                verdict
+                self.use_unnamed(Asked::Bind(None), server)
             }
             Frontend::DESCRIBE => match about(body) {
                 About::Statement(b"") if self.is_unnamed_doubtful() => Verdict::AwaitAnswers,
-                About::Statement(b"") => {
-                    // Where it has to be parsed there first, that looks at what it names.
-                    let effects = self.unnamed.effects();
-                    let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
-                    if ahead.waits() {
-                        return ahead;
-                    }
-                    let verdict = match self.supply_unnamed() {
-                        Verdict::Forward => ahead,
-                        other => other,
-                    };
-                    self.ask_of_batch(Asked::Describe(None));
-                    verdict
-                }
+                About::Statement(b"") => self.use_unnamed(Asked::Describe(None), server),
                 About::Statement(name) => self.on_use(frame, HEADER_BYTES + 1, name, Asked::Describe, server),
                 About::Portal => self.ask_of_batch(Asked::Describe(None)),
                 About::Endless => self.on_nameless(Asked::Describe(None), server),
@@ -427,7 +405,22 @@ impl Session {
         }
     }
 
-    /// A message uses the unnamed statement: the server must have the client's, or none.
+    /// A message uses the unnamed statement. Where that has to be parsed there first, PostgreSQL looks at what it names.
+    fn use_unnamed(&mut self, asked: Asked, server: Option<&mut Prepared>) -> Verdict {
+        let effects = self.unnamed.effects();
+        let ahead = self.clear_way(effects, server, Ahead::InBatch).unwrap_or(Verdict::Forward);
+        if ahead.waits() {
+            return ahead;
+        }
+        let verdict = match self.supply_unnamed() {
+            Verdict::Forward => ahead,
+            other => other,
+        };
+        self.ask_of_batch(asked);
+        verdict
+    }
+
+    /// The server must have the client's unnamed statement, or none.
     fn supply_unnamed(&mut self) -> Verdict {
         match self.unnamed.place() {
             Place::There | Place::Supplied | Place::OnItsWay => Verdict::Forward,
@@ -449,66 +442,6 @@ impl Session {
         let mut scanner = Scanner::new(self.quoting);
         scanner.feed(text);
         Passing { scanner, keeps_unnamed, is_named: false }
-    }
-
-    /// A text with these effects was read.
-    #[inline]
-    fn has_read(&mut self, effects: Effects) {
-        if !effects.is_empty() {
-            self.leaves(effects);
-        }
-    }
-
-    /// What a text may leave behind.
-    #[inline]
-    pub(super) fn effects_of(&self, text: &[u8]) -> Effects {
-        let mut effects = scan(text, self.quoting);
-        if effects.contains(Effect::Placeholder) && carried::names_what_it_sets(text) {
-            effects.remove(Effect::Placeholder);
-            effects.remove(Effect::Reading);
-        }
-        const HIDES_TEXTS: Effects = Effects::of(&[Effect::Procedural, Effect::Code]);
-        if !effects.is_disjoint(HIDES_TEXTS) && carried::may_set_for_literals(text) {
-            effects.insert(Effect::Meaning);
-        } else if effects.contains(Effect::Meaning) && settings::leaves_literals_as_they_are(text, effects) {
-            effects.remove(Effect::Meaning);
-        }
-        if effects.contains(Effect::Reading) && setting::leaves_texts_as_they_are(text) {
-            effects.remove(Effect::Reading);
-        }
-        if effects.contains(Effect::Local) && settings::is_harmless_local(text) {
-            effects.remove(Effect::Local);
-        }
-        effects
-    }
-
-    /// A statement with such effects is bound.
-    #[inline]
-    pub(super) fn executes(&mut self, mut effects: Effects) {
-        // It was told when the text was read.
-        effects.remove(Effect::Public);
-        effects.remove(Effect::Process);
-        if !effects.is_empty() {
-            self.bound_effects.extend(effects);
-            self.leaves(effects);
-        }
-    }
-
-    /// Notes what a text may leave behind.
-    pub(super) fn leaves(&mut self, mut effects: Effects) {
-        self.notifies |= effects.contains(Effect::Notify);
-        effects.remove(Effect::Notify);
-        effects.remove(Effect::Process);
-        if effects.contains(Effect::Public) {
-            // Of interest for whoever reads the log, not for the server.
-            effects.remove(Effect::Public);
-            self.public_references += u32::from(!self.is_shown_again);
-        }
-        self.effects.extend(effects);
-        self.cycle_effects.extend(effects);
-        if !effects.is_empty() {
-            self.pin.leaves(effects);
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `prepared`: what a server has prepared.
 //! - `parameter`: numbers of processes among the parameters of a Bind.
 //! - `process`: numbers of processes, the session's own and those that a signal is for.
+//! - `texts`: what texts may leave behind.
 //! - `unnamed`: the client's own unnamed statement.
 //! - `pin`: why a session keeps its server, and until when.
 
@@ -30,6 +31,7 @@ mod process;
 mod replies;
 mod settings;
 pub mod statements;
+mod texts;
 pub mod unnamed;
 mod way;
 
