@@ -257,6 +257,11 @@ impl Session {
         std::mem::replace(&mut self.cycle_effects, self.lasting_effects)
     }
 
+    /// What [`Self::take_cycle_effects`] told is not over yet: it counts for the next call as well.
+    pub fn counts_again(&mut self, effects: Effects) {
+        self.cycle_effects.extend(effects);
+    }
+
     /// A simple query of ours has ended the server's unnamed statement.
     pub fn unnamed_left_server(&mut self) {
         self.unnamed.leave_server();

@@ -166,18 +166,29 @@ impl Relay<'_> {
 
     /// A session that changed settings on a server it had borrowed may have RESET them to the server's own: it has its own
     /// back before anything else is read from the client.
+    ///
+    /// Until the transaction ends, a ROLLBACK TO a savepoint behind the RESET may bring that back, without what was put on here.
     pub(super) fn dress_again(&mut self) {
-        let may_have_reset = !self.session.take_cycle_effects().is_disjoint(MAY_RESET);
-        if !may_have_reset || self.status == TxStatus::Failed {
+        let mut effects = self.session.take_cycle_effects();
+        if effects.is_disjoint(MAY_RESET) {
             return;
         }
         match std::mem::replace(&mut self.lending, Lending::Free) {
+            // Nothing can be asked here before that is undone.
+            Lending::Leased(lease) if !lease.is_private() && self.status == TxStatus::Failed => {
+                self.lending = Lending::Leased(lease);
+                self.session.counts_again(effects);
+            }
             Lending::Leased(lease) if !lease.is_private() => {
+                let is_between = self.status == TxStatus::Idle;
+                if !is_between {
+                    effects.keep(Effect::Reset);
+                    self.session.counts_again(effects);
+                }
                 // A cancel of the client's must not hit a question of ours.
                 self.key.place.rests();
                 self.session.unnamed_left_server();
                 let limit = self.member.create_timeout();
-                let is_between = self.status == TxStatus::Idle;
                 let dressed = timeout(limit, dressed_again(lease, self.dress.clone(), is_between));
                 self.wait(Box::pin(async { dressed.await? }), true);
             }

@@ -126,6 +126,49 @@ async fn a_transaction_keeps_or_undoes_its_settings() {
 }
 
 #[tokio::test]
+async fn a_reset_that_a_savepoint_brings_back_leads_nowhere() {
+    let look = ["show search_path", "select name from item where id = 1", "show application_name"];
+    let looks = |name: &'static str, statements: &[&'static str]| {
+        let steps = statements.iter().flat_map(|sql| [*sql].into_iter().chain(look));
+        Script::new(name).query("begin").queries(steps.collect::<Vec<_>>()).query("commit").queries(look)
+    };
+    Differential::start()
+        .await
+        .play([
+            looks("reset ahead of it", &["reset all; savepoint b", "rollback to b"]),
+            looks(
+                "twice",
+                &["reset all; savepoint b", "savepoint c", "rollback to c", "rollback to b", "rollback to b"],
+            ),
+            looks(
+                "and set behind it",
+                &[
+                    "set search_path to pg_catalog; savepoint a",
+                    "reset search_path; savepoint b; set search_path to pg_catalog, alpha",
+                    "rollback to b",
+                    "rollback to a",
+                ],
+            ),
+            looks("its name", &["set application_name to 'a'; reset application_name; savepoint b", "rollback to b"]),
+            Script::new("failed behind it")
+                .queries(["begin", "reset all; savepoint b; select 1/0", "select 1", "rollback to b"])
+                .queries(look)
+                .queries(["release b", "commit"])
+                .queries(look),
+            Script::new("failed behind it, in code")
+                .queries(["begin", "do $$ begin reset all; end $$; savepoint b; select 1/0", "rollback to b"])
+                .queries(look)
+                .query("rollback")
+                .queries(look),
+            Script::new("in one write")
+                .query("begin")
+                .ask([query("reset search_path; savepoint b"), query("rollback to b"), query(look[1]), query(look[0])])
+                .ask([query("rollback to b"), query(look[1]), query("commit"), query(look[1])]),
+        ])
+        .await;
+}
+
+#[tokio::test]
 async fn settings_made_where_nobody_can_see() {
     Differential::start()
         .await
