@@ -153,7 +153,7 @@ impl Session {
     fn ready(&mut self, status: Option<u8>) -> Reply {
         match self.queue.ready() {
             Some(Asked::Query { deallocates }) => {
-                self.unnamed.drop_live();
+                self.unnamed.ended();
                 self.deallocates(deallocates);
             }
             Some(_) => {}
@@ -201,7 +201,7 @@ impl Session {
         };
         self.queue.pop();
         match closing {
-            Closing::Unnamed => self.unnamed.drop_live(),
+            Closing::Unnamed => self.unnamed.ended(),
             Closing::Named => self.statements.confirm(),
             Closing::Other => {}
             Closing::Ours(id) => {

@@ -52,8 +52,8 @@ pub struct Unnamed {
     on_server: bool,
     /// What [`Self::parse_frame`] told is on its way there, and not answered.
     supplying: bool,
-    /// A simple query or a Close is on its way that will end it.
-    ending: bool,
+    /// Simple queries and Closes on their way that will end it. While no Parse is, they are behind the live one.
+    ending: u32,
     /// A number for the live one, or for that there is none.
     number: u64,
 }
@@ -68,7 +68,6 @@ impl Unnamed {
 
     /// A Parse of it begins; its bytes follow through [`Self::extend`].
     pub fn begin(&mut self) {
-        self.ending = false;
         if self.pending.is_empty() && self.live.is_none() {
             self.arena.clear();
         }
@@ -139,27 +138,32 @@ impl Unnamed {
 
     /// A simple query or a Close is on its way: whatever comes behind it finds no statement.
     pub fn end_asked(&mut self) {
-        self.ending = true;
+        self.ending += 1;
+    }
+
+    /// The oldest one of them was answered.
+    pub fn ended(&mut self) {
+        self.end_skipped();
+        self.drop_live();
     }
 
     /// It was never looked at.
     pub fn end_skipped(&mut self) {
-        self.ending = false;
+        self.ending = self.ending.saturating_sub(1);
     }
 
     /// What is on its way will never arrive.
     pub fn forget_pending(&mut self) {
         self.pending.clear();
         self.leave_server();
-        self.ending = false;
+        self.ending = 0;
         self.compact();
     }
 
-    /// A simple query or a Close ended it.
+    /// The client has none any more.
     pub fn drop_live(&mut self) {
         self.live = None;
         self.number += 1;
-        self.ending = false;
         self.compact();
     }
 
@@ -168,6 +172,7 @@ impl Unnamed {
         if !self.pending.is_empty() {
             self.forget_pending();
         }
+        self.ending = 0;
         self.leave_server();
     }
 
@@ -182,7 +187,7 @@ impl Unnamed {
     pub fn place(&self) -> Place {
         match &self.live {
             _ if !self.pending.is_empty() => Place::OnItsWay,
-            Some(_) if self.ending => Place::Ending,
+            Some(_) if self.ending > 0 => Place::Ending,
             Some(_) if self.supplying => Place::Supplied,
             Some(_) if self.on_server => Place::There,
             Some(_) => Place::Missing,

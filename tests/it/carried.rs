@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::frames::{Frame, bind, execute, parse, query, sync};
+use crate::harness::frames::{Frame, bind, close_statement, execute, parse, query, sync};
 use crate::harness::{
     Answer, FakeServer, Greenroom, Phase, RawClient, Reply, Room, STAGEHAND, Stage, Startup, codes, eventually, rows,
     tags,
@@ -405,5 +405,23 @@ async fn a_statement_that_outlives_its_lease_is_read_again_as_its_own_session() 
         assert_eq!(rows(&a.ask(&run).await), [format!("secret of a{STAGEHAND}")]);
         assert_eq!(rows(&b.ask(&run).await), [format!("b{login}")]);
         assert_eq!(rows(&a.ask(&run).await), [format!("secret of a{STAGEHAND}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_over_for_whoever_binds_it_while_the_query_that_ends_it_runs() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut direct) = (room.raw("catalog").await, room.stage().raw().await);
+    let mut other = room.raw("catalog").await;
+    for skipped in [close_statement(""), close_statement("nobody"), query("select 'skipped'")] {
+        for client in [&mut client, &mut direct] {
+            client.ask(&[parse("", "select 'mine'"), sync()]).await;
+            other.run("select 'the server is anothers'").await;
+            // What would have ended it is skipped behind the error; what does end it runs meanwhile.
+            client.send(&[parse("x", "selec"), skipped.clone(), sync(), query("select pg_sleep(0.4)")]).await;
+            assert_eq!(codes(&client.until(b'Z', 1).await), ["42601"]);
+            client.send(&[bind("", "", &[]), execute("", 0), sync()]).await;
+            assert_eq!(codes(&client.until(b'Z', 2).await), ["26000"], "{skipped:?}");
+        }
     }
 }
