@@ -5,7 +5,7 @@ use crate::differential::compare::{comparable_login, same};
 use crate::harness::frames::{
     Frame, bind, copy_data, describe_statement, execute, flush, parse, query, sync, terminate,
 };
-use crate::harness::{Greenroom, RawClient, Reply, Room, codes, rows};
+use crate::harness::{Greenroom, RawClient, Reply, Room, Stage, codes, rows};
 
 /// What a client leaves: text by text, each a transaction of its own.
 const SETTINGS: [&[&str]; 15] = [
@@ -30,7 +30,7 @@ const SETTINGS: [&[&str]; 15] = [
     &["update pg_settings set setting = '77kB' where name = 'work_mem'"],
 ];
 
-const THINGS: [&[&str]; 16] = [
+const THINGS: [&[&str]; 18] = [
     &["create temp table item (word text); insert into item values ('left behind')"],
     &["select 'left behind' as word into temp item"],
     &["create table pg_temp.item (word text)", "create temp view v as select 1", "create temp sequence q"],
@@ -47,6 +47,17 @@ const THINGS: [&[&str]; 16] = [
     &["select nextval('ticket')", "insert into numbered default values returning id"],
     &["select setseed(0.5)", "set seed to 0.5"],
     &["do $$ begin null; end $$", "set plpgsql.extra_warnings to 'all'"],
+    &["create temp table item (word text) on commit delete rows", "discard plans"],
+    &["prepare s1 as select 'left behind'", "execute s1", "explain execute s1", "discard sequences"],
+];
+
+/// What only a superuser can leave.
+const OF_SUPERUSERS: [&[&str]; 5] = [
+    &["set session authorization stagehand"],
+    &["begin; set session authorization stagehand; commit", "set role none"],
+    &["set log_min_duration_statement to 0; set session_replication_role to replica"],
+    &["select set_config('session_authorization', 'stagehand', false)"],
+    &["load 'plpgsql'", "set plpgsql.extra_warnings to 'all'"],
 ];
 
 /// How a client ends.
@@ -137,7 +148,10 @@ struct Matrix {
 
 impl Matrix {
     async fn with_one_server() -> Self {
-        let room = Greenroom::start().auth("trust").servers(1).await;
+        Self::of(Greenroom::start().auth("trust").servers(1).await).await
+    }
+
+    async fn of(room: Room) -> Self {
         let mut client = room.raw("catalog").await;
         client
             .run(
@@ -177,7 +191,10 @@ async fn look(room: &Room) -> Vec<Reply> {
 
 /// All ends of each.
 async fn assert_nothing_is_left(kinds: &[&[&str]]) {
-    let leaks = Matrix::with_one_server().await;
+    assert_nothing_is_left_in(&Matrix::with_one_server().await, kinds).await;
+}
+
+async fn assert_nothing_is_left_in(leaks: &Matrix, kinds: &[&[&str]]) {
     for (number, texts) in kinds.iter().enumerate() {
         let left: Vec<_> = texts.iter().map(|text| query(text)).collect();
         for end in ends(number) {
@@ -208,6 +225,14 @@ async fn temporary_things_and_locks_end_with_their_client_however_it_ends() {
 #[tokio::test]
 async fn statements_cursors_and_numbers_end_with_their_client_however_it_ends() {
     assert_nothing_is_left(&THINGS[THINGS.len() / 2..]).await;
+}
+
+#[tokio::test]
+async fn what_a_superuser_leaves_ends_with_its_client_however_it_ends() {
+    let stage = Stage::shared().await;
+    stage.sql(&format!("alter role {} superuser", stage.login)).await;
+    let leaks = Matrix::of(Greenroom::start().auth("trust").servers(1).on(stage).await).await;
+    assert_nothing_is_left_in(&leaks, &OF_SUPERUSERS).await;
 }
 
 #[tokio::test]
