@@ -1,6 +1,10 @@
 //! What a session costs a server: for a session that has changed nothing not one byte, for one that has no extra round trip.
 
-use crate::harness::frames::{Frame, bind, describe_portal, execute, extended, flush, parse, query, sync};
+use std::collections::BTreeSet;
+
+use crate::harness::frames::{
+    Frame, bind, describe_portal, describe_statement, execute, extended, flush, parse, query, sync,
+};
 use crate::harness::{FakeServer, Greenroom, RawClient, Room, Traffic, codes};
 
 /// One server behind one plugin, and two clients that it has served already.
@@ -122,4 +126,87 @@ async fn a_role_is_awaited_once_on_each_server_that_is_in_another() {
     let traffic = sees(&fake, &mut first, &frames).await;
     assert_eq!(traffic.reads.len(), 2, "{traffic:?}");
     assert_eq!(traffic.reads[1], frames, "nothing of the client before its role is certain");
+}
+
+/// Two servers and two clients, none of whom has one.
+async fn with_two_servers() -> (FakeServer, Room, RawClient, RawClient) {
+    let fake = FakeServer::usual().await;
+    let room = Greenroom::start().behind(&fake).auth("trust").servers(2).await;
+    let (mut first, mut next) = (room.raw("catalog").await, room.raw("catalog").await);
+    for sql in ["begin", "commit"] {
+        for client in [&mut first, &mut next] {
+            client.run(sql).await;
+        }
+    }
+    assert_eq!(fake.open(), 2);
+    (fake, room, first, next)
+}
+
+#[tokio::test]
+async fn a_statement_that_a_server_lacks_costs_one_round_trip_once() {
+    let run = |name: &str| [bind("", name, &[]), execute("", 0)];
+    let behind = |frames: &[Frame]| [frames, &[sync()]].concat();
+    for (uses, names) in [
+        (behind(&run("s1")), 1),
+        (vec![describe_statement("s1"), sync()], 1),
+        (behind(&[run("s1"), run("s1"), run("s1")].concat()), 1),
+        (behind(&[run("s1"), run("s2"), run("s1"), run("s2")].concat()), 2),
+        ([behind(&run("s2")), behind(&run("s2")), vec![query("select 1")]].concat(), 1),
+    ] {
+        let (fake, _room, mut client, mut holder) = with_two_servers().await;
+        client.ask(&[parse("s1", "select 1"), parse("s2", "select 2"), sync()]).await;
+        let costs = async |client: &mut RawClient| {
+            let traffic = sees(&fake, client, &uses).await;
+            let read = traffic.reads.concat();
+            (traffic.reads.len(), traffic.writes, read.iter().filter(|frame| frame.tag == b'P').count())
+        };
+        assert_eq!(costs(&mut client).await, (1, 1, 0), "it was parsed here: {uses:?}");
+        holder.run("begin").await;
+        assert_eq!(costs(&mut client).await, (1 + names, 1 + names, names), "another server: {uses:?}");
+        for _ in 0..2 {
+            assert_eq!(costs(&mut client).await, (1, 1, 0), "it has it now: {uses:?}");
+        }
+        // And so has the first one.
+        client.run("begin").await;
+        holder.run("commit").await;
+        client.run("commit").await;
+        holder.run("begin").await;
+        assert_eq!(costs(&mut client).await, (1, 1, 0), "{uses:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_has_no_room_for_is_closed_in_a_write_that_happens_anyway() {
+    const STATEMENTS: usize = 700;
+    const EACH: usize = 2000;
+    let fake = FakeServer::usual().await;
+    let room = Greenroom::start().behind(&fake).auth("trust").servers(1).await;
+    let mut client = room.raw("catalog").await;
+    let mut prepared = BTreeSet::new();
+    let name = |frame: &Frame, at: usize| frame.body[at..].split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+    for number in 0..STATEMENTS {
+        let text = format!("select {number} /* {} */", "x".repeat(EACH));
+        let frames =
+            [parse(&format!("s{number}"), &text), bind("", &format!("s{number}"), &[]), execute("", 0), sync()];
+        let traffic = sees(&fake, &mut client, &frames).await;
+        assert_eq!((traffic.reads.len(), traffic.writes), (1, 1), "{traffic:?}");
+        for frame in &traffic.reads[0] {
+            match frame.tag {
+                b'P' => assert!(prepared.insert(name(frame, 0)), "{frame:?} twice"),
+                b'C' => assert!(prepared.remove(&name(frame, 1)), "{frame:?} is none"),
+                _ => {}
+            }
+        }
+        assert!(prepared.len() * EACH <= 1 << 20, "{} statements", prepared.len());
+    }
+    assert!(prepared.len() > 300, "{} statements", prepared.len());
+    // Those that were used last are there.
+    let last = format!("s{}", STATEMENTS - 300);
+    let frames = [bind("", &last, &[]), execute("", 0), sync()];
+    assert_eq!(sees(&fake, &mut client, &frames).await.reads[0].len(), frames.len());
+    let first = [bind("", "s0", &[]), execute("", 0), sync()];
+    let traffic = sees(&fake, &mut client, &first).await;
+    assert_eq!((traffic.reads.len(), traffic.writes), (2, 2), "{traffic:?}");
+    // What has to go for it, and it.
+    assert_eq!(traffic.reads[0].iter().map(|frame| frame.tag).collect::<Vec<_>>(), b"CPDH", "{traffic:?}");
 }

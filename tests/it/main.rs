@@ -32,6 +32,7 @@ mod performance;
 mod pins;
 mod pool;
 mod prepared;
+mod reasons;
 mod reload;
 mod reported;
 mod routing;

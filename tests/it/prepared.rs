@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::harness::frames::{bind, close_statement, describe_statement, execute, parse, query, sync};
+use crate::differential::compare::same;
+use crate::harness::frames::{
+    bind, close_portal, close_statement, describe_portal, describe_statement, execute, flush, parse, query, sync,
+};
 use crate::harness::{FakeServer, Frame, Greenroom, Room, codes, rows, tags};
 
 fn run(name: &str, parameter: &str) -> [Frame; 3] {
@@ -456,4 +459,46 @@ async fn what_was_to_be_prepared_again_in_a_batch_that_failed_is_there_for_sql_b
     assert_eq!(codes(&client.ask(&[&parses[..], &[bind("", "a", &[]), sync()]].concat()).await), ["26000"]);
     assert_eq!(rows(&client.query("select name from pg_prepared_statements").await), ["a"]);
     assert_eq!(rows(&client.query("execute a").await), ["1"]);
+}
+
+#[tokio::test]
+async fn whatever_is_done_with_a_name_is_done_on_a_server_that_has_never_heard_of_it() {
+    let pid = "select pg_backend_pid() + 0";
+    let exec = |name: &str, value: &str| [bind("", name, &[Some(value)]), execute("", 0)];
+    let ways: [Vec<Frame>; 9] = [
+        vec![describe_statement("s1"), sync()],
+        vec![describe_statement("s2"), describe_statement("s1"), flush(), sync()],
+        [&exec("s1", "1")[..], &[sync()]].concat(),
+        vec![bind("p", "s1", &[Some("1")]), describe_portal("p"), execute("p", 0), close_portal("p"), sync()],
+        vec![parse("s1", "select 'another'"), sync()],
+        vec![close_statement("s1"), parse("s1", "select 'another ' || $1"), describe_statement("s1"), sync()],
+        [&exec("s1", "1")[..], &exec("s2", "0"), &exec("s1", "skipped"), &[sync()], &exec("s2", "4"), &[sync()]]
+            .concat(),
+        [&exec("s1", "1")[..], &[close_statement("s2")], &exec("s2", "4"), &[sync()]].concat(),
+        [&exec("nobody", "1")[..], &exec("s1", "skipped"), &[sync()], &exec("s1", "1"), &[sync()]].concat(),
+    ];
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut holder, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    for (number, way) in ways.iter().enumerate() {
+        // Other texts each time, so that no server knows them yet; both servers are there, and free.
+        for sql in ["begin", "commit"] {
+            holder.run(sql).await;
+            other.run(sql).await;
+        }
+        let (mut client, mut direct) = (room.raw("catalog").await, room.stage().raw().await);
+        let texts = [format!("select $1::text || ' {number}'"), format!("select {number} / $1::int")];
+        let parses = [parse("s1", &texts[0]), parse("s2", &texts[1]), sync()];
+        let first = rows(&client.ask(&[&parses[..], &[query(pid)]].concat()).await);
+        direct.ask(&parses).await;
+        assert_eq!(rows(&holder.ask(&[query("begin"), query(pid)]).await), first, "it takes the server away");
+        let (expected, answer) = (direct.ask(way).await, client.ask(way).await);
+        same(&format!("{way:?}"), &expected, &answer).unwrap_or_else(|differs| panic!("{differs}"));
+        assert_ne!(rows(&client.run(pid).await), first, "{way:?}");
+        holder.run("commit").await;
+        // And again where both are.
+        let (expected, answer) = (direct.ask(way).await, client.ask(way).await);
+        same(&format!("{way:?}, again"), &expected, &answer).unwrap_or_else(|differs| panic!("{differs}"));
+        client.leave().await;
+    }
+    assert_eq!(pins(&room).await, 0.0);
 }

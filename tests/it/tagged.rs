@@ -4,6 +4,7 @@
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::Semaphore;
 
 use crate::harness::frames::{
     Frame, bind, close_statement, copy_data, copy_done, describe_portal, execute, flush, parse, query, sync,
@@ -124,6 +125,29 @@ async fn every_reply_goes_to_the_client_that_asked() {
 async fn every_reply_goes_to_the_client_that_asked_with_several_threads() {
     let room = Greenroom::start().auth("trust").servers(4).await;
     all_at_once(&room, 30, 30, false).await;
+}
+
+/// They come and go, some hundreds at a time, while those before and behind them are served.
+#[tokio::test]
+async fn every_reply_goes_to_the_client_that_asked_while_thousands_come_and_go() {
+    const CLIENTS: u64 = 3000;
+    let room = Greenroom::start().auth("trust").servers(5).await;
+    let (room, seats) = (&room, &Semaphore::new(200));
+    let each = (0..CLIENTS).map(|seed| async move {
+        let _seat = seats.acquire().await.expect("it is never closed");
+        let mut client = room.raw(["catalog", "auth", "search"][seed as usize % 3]).await;
+        let answers = ask(&mut client, seed, 3, seed.is_multiple_of(2)).await;
+        match seed % 4 {
+            0 => client.leave().await,
+            // What it still asks is for nobody.
+            1 => client.send(&[query(&format!("select 'tag-{seed}-unheard'"))]).await,
+            2 => client.send(&[query("begin"), parse("", "select 'tag-unheard'"), bind("", "", &[])]).await,
+            _ => {}
+        }
+        answers
+    });
+    let answers: usize = join_all(each).await.into_iter().sum();
+    assert!(answers > 15_000, "{answers}");
 }
 
 #[tokio::test]
