@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::frames::query;
+use crate::harness::frames::{bind, describe_statement, execute, parse, query, sync};
 use crate::harness::{Greenroom, RawClient, codes, rows, tags};
 
 /// Every source of the tests below a folder, one behind the other.
@@ -115,4 +115,21 @@ async fn after_a_temporary_table_that_its_transaction_dropped_the_next_session_s
     let inside = "select count(*) from pg_class where relnamespace = pg_my_temp_schema()";
     assert_eq!(rows(&next.query(inside).await), ["0"]);
     assert_eq!(codes(&next.query("set temp_buffers to 200").await), ["22023"]);
+}
+
+#[tokio::test]
+async fn an_unnamed_statement_that_is_parsed_again_has_the_columns_that_its_table_has_then() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut direct) = (room.raw("catalog").await, room.stage().raw().await);
+    client.run("create table item (n int); insert into item values (1)").await;
+    direct.run("set search_path to catalog").await;
+    for client in [&mut client, &mut direct] {
+        let told = client.ask(&[parse("", "select * from item"), describe_statement(""), sync()]).await;
+        assert_eq!(tags(&told), "1tTZ");
+    }
+    room.stage().sql("alter table catalog.item add word text default 'new'").await;
+    let use_it = [bind("", "", &[]), execute("", 0), sync()];
+    assert_eq!(codes(&direct.ask(&use_it).await), ["0A000"]);
+    let replies = client.ask(&use_it).await;
+    assert_eq!(tags(&replies), "2DCZ", "when this is an error, docs/compatibility.md has a limit less: {replies:?}");
 }

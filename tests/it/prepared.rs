@@ -82,6 +82,62 @@ async fn more_than_a_server_keeps_is_prepared_again_when_it_is_used() {
 }
 
 #[tokio::test]
+async fn more_than_a_server_keeps_is_prepared_and_used_in_one_batch() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let text = |number: usize| format!("select $1 || ' {number}' /* {} */", "x".repeat(60_000));
+    let use_it = |number: usize| [bind("", &format!("s{number}"), &[Some("own")]), execute("", 0)];
+    for round in 0..3 {
+        // Of those in the first half, each is closed for one in the second.
+        let parses = (0..36)
+            .flat_map(|number| [close_statement(&format!("s{number}")), parse(&format!("s{number}"), &text(number))]);
+        let uses = (0..36).chain([0, 35, 1]).flat_map(use_it);
+        let replies = client.ask(&parses.chain(uses).chain([sync()]).collect::<Vec<_>>()).await;
+        let expected: Vec<_> = (0..36).chain([0, 35, 1]).map(|number| format!("own {number}")).collect();
+        assert_eq!(rows(&replies), expected, "round {round}: {:?}", codes(&replies));
+        assert_eq!(rows(&other.run("select 'next'").await), ["next"]);
+        // An error in the middle takes what is behind it along, and nothing else.
+        let failing =
+            [&use_it(3)[..], &[bind("", "nobody", &[])], &use_it(4), &[sync()], &use_it(5), &[sync()]].concat();
+        let replies = client.ask(&failing).await;
+        assert_eq!((rows(&replies), codes(&replies)), (vec!["own 3".into(), "own 5".into()], vec!["26000".into()]));
+    }
+    assert_eq!(pins(&room).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_prepared_anew_does_not_meet_an_older_one_on_another_server() {
+    let room = Greenroom::start().auth("trust").servers(2).await;
+    let (mut old, mut holder) = (room.raw("catalog").await, room.raw("catalog").await);
+    let uses = |name: &str| [bind("", name, &[]), execute("", 0), sync()];
+    old.run("create table changing (a int); insert into changing values (1)").await;
+    old.ask(&[parse("s1", "select * from changing"), sync()]).await;
+    // On both servers.
+    old.ask(&uses("s1")).await;
+    holder.run("begin").await;
+    assert_eq!(tags(&old.ask(&uses("s1")).await), "2DCZ");
+    holder.run("commit").await;
+    old.run("alter table changing add b int default 2").await;
+    let mut new = room.raw("catalog").await;
+    for first in ["s1", "s2"] {
+        assert_eq!(
+            tags(&new.ask(&[parse(first, "select * from changing"), describe_statement(first), sync()]).await),
+            "1tTZ"
+        );
+        holder.run("begin").await;
+        // One that was told of two columns is not told of one, nor of an error.
+        for _ in 0..2 {
+            let replies = new.ask(&uses(first)).await;
+            let columns = replies.iter().find_map(|reply| (reply.tag == b'D').then(|| reply.columns()).flatten());
+            assert_eq!(columns.map(|columns| columns.len()), Some(2), "{replies:?}");
+        }
+        holder.run("commit").await;
+        assert_eq!(tags(&new.ask(&uses(first)).await), "2DCZ");
+        assert_eq!(codes(&old.ask(&uses("s1")).await), ["0A000"], "who was told of one column only is told so");
+    }
+}
+
+#[tokio::test]
 async fn a_name_of_a_servers_own_is_nobodys_to_use() {
     let room = Greenroom::start().auth("trust").servers(1).await;
     let mut owner = room.raw("catalog").await;

@@ -87,6 +87,10 @@ async fn a_server_that_is_terminated_says_so() {
                 .meanwhile(end)
                 .until_closed([]),
             ended("in a COPY").until(b'G', 1, [query("copy item from stdin")]).meanwhile(end).until_closed([]),
+            ended("at rest, with a server of its own")
+                .query("create temp table own ()")
+                .meanwhile(end)
+                .until_closed([]),
             ended("by itself").until_closed([query("select pg_terminate_backend(pg_backend_pid())")]),
             ended("by itself, in a transaction")
                 .query("begin")

@@ -126,6 +126,22 @@ async fn a_transaction_keeps_or_undoes_its_settings() {
 }
 
 #[tokio::test]
+async fn constraints_are_deferred_until_their_transaction_ends() {
+    let insert = "insert into t_child values (7)";
+    Differential::start()
+        .await
+        .play([Script::new("deferred")
+            .query("create table t_parent (id int primary key); create table t_child (id int references t_parent deferrable)")
+            .queries(["set constraints all deferred", insert])
+            .queries(["begin", "set constraints all deferred", insert, "commit"])
+            .queries(["begin; set constraints all deferred", insert, "set constraints all immediate", "rollback"])
+            .queries(["begin", "set constraints t_child_id_fkey deferred", insert, "insert into t_parent values (7)", "commit"])
+            .queries(["begin", "savepoint a", "set constraints all deferred", "rollback to a", "insert into t_child values (8)", "commit"])
+            .queries(["set constraints nobody deferred", "drop table t_child, t_parent"])])
+        .await;
+}
+
+#[tokio::test]
 async fn a_reset_that_a_savepoint_brings_back_leads_nowhere() {
     let look = ["show search_path", "select name from item where id = 1", "show application_name"];
     let looks = |name: &'static str, statements: &[&'static str]| {

@@ -4,7 +4,7 @@ use super::Leaks;
 use crate::harness::{Client, Greenroom};
 
 /// Where it is hidden, how that is made, and a text that sets it free.
-const HIDDEN: [(&str, &str, &str); 14] = [
+const HIDDEN: [(&str, &str, &str); 15] = [
     (
         "a domain's default",
         "create domain word as text default set_config('our.own', 'leak', false); create table t (a int, b word)",
@@ -27,6 +27,14 @@ const HIDDEN: [(&str, &str, &str); 14] = [
          create function nothing() returns trigger language plpgsql as 'begin return new; end';
          create trigger look before insert on t for each row
              when (set_config('our.own', 'leak', false) is not null) execute function nothing()",
+        "insert into t values (1)",
+    ),
+    (
+        "a trigger",
+        "create table t (a int);
+         create function look() returns trigger language plpgsql as
+             'begin perform set_config(''our.own'', ''leak'', false), pg_advisory_lock(5); return new; end';
+         create trigger look before insert on t for each row execute function look()",
         "insert into t values (1)",
     ),
     (
