@@ -68,14 +68,16 @@ pub(super) async fn examine(
     findings: &mut Vec<Finding>,
 ) -> Result<(), String> {
     let acting = quote::literal(&facts.acting);
+    let home = visit.home().await?;
     let rows = visit
         .ask(&format!(
             "SELECT n.nspname, pg_catalog.has_schema_privilege({acting}, n.oid, 'CREATE') AND \
              pg_catalog.has_schema_privilege({acting}, n.oid, 'USAGE'), \
              {} \
              FROM pg_catalog.pg_namespace n \
-             WHERE n.nspname = coalesce(pg_catalog.current_schema(), 'public')",
-            strangers_sql(&acting)
+             WHERE n.nspname = {}",
+            strangers_sql(&acting),
+            quote::literal(home.as_deref().unwrap_or("public"))
         ))
         .await?;
     let plugins: BTreeSet<String> = door.routes.iter().map(|route: &Arc<_>| route.plugin.to_string()).collect();

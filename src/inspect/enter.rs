@@ -64,7 +64,20 @@ impl Visit {
     }
 
     /// Asks a question; what comes of a failure is for people to read.
+    ///
+    /// Its operators are PostgreSQL's own, wherever the login's search_path leads to: several statements in one text are a
+    /// transaction, and LOCAL ends with it.
     pub(super) async fn ask(&mut self, question: &str) -> Result<Vec<Row>, String> {
+        self.ask_as_it_is(&format!("SET LOCAL search_path TO pg_catalog; {question}")).await
+    }
+
+    /// The schema in which the login's tables are made here; `None` is none.
+    pub(super) async fn home(&mut self) -> Result<Option<String>, String> {
+        let rows = self.ask_as_it_is("SELECT pg_catalog.current_schema()").await?;
+        Ok(rows.into_iter().flatten().next().flatten())
+    }
+
+    async fn ask_as_it_is(&mut self, question: &str) -> Result<Vec<Row>, String> {
         match timeout(LIMIT, self.server.query(question)).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(chain(&error)),

@@ -216,6 +216,44 @@ async fn a_login_that_may_do_what_plugins_need_is_content() {
     assert_eq!(stage.sql("select count(*) from pg_namespace where nspname = 'catalog'").await, ["0"], "it only looks");
 }
 
+/// Operators that deny whatever they are asked.
+const DENY: &str = "create schema lies;
+    create function lies.deny(name, name) returns bool language sql immutable as 'select false';
+    create function lies.deny(oid, oid) returns bool language sql immutable as 'select false';
+    create function lies.deny(name, text) returns bool language sql immutable as 'select false';
+    create operator lies.= (leftarg = name, rightarg = name, function = lies.deny);
+    create operator lies.= (leftarg = oid, rightarg = oid, function = lies.deny);
+    create operator lies.= (leftarg = name, rightarg = text, function = lies.deny);
+    grant usage on schema lies to public";
+
+#[tokio::test]
+async fn a_search_path_of_the_logins_own_bends_nothing_that_is_asked() {
+    let stage = Stage::shared().await;
+    let divided = in_databases(&stage, "");
+    let database = format!("{}_catalog", stage.database);
+    stage.create_database(&database).await;
+    for database in [&stage.database, &database] {
+        stage.sql_in(database, DENY).await;
+        stage.sql_in(database, &format!("create schema ours authorization {}", stage.login)).await;
+    }
+    stage.sql(&format!("alter role {} createdb", stage.login)).await;
+    let straight = [Typed::before(&stage, "", CATALOG).run(&["check"]).await, divided.run(&["check"]).await];
+    stage.sql(&format!("alter role {} set search_path = ours, lies, pg_catalog", stage.login)).await;
+    let bent = [Typed::before(&stage, "", CATALOG).run(&["check"]).await, divided.run(&["check"]).await];
+    for (straight, bent) in straight.iter().zip(&bent) {
+        // How many others are there is another matter.
+        let of_itself = |(line, _): &(&str, &str)| !line.contains("other sessions use");
+        let mut lines = straight.out.lines().zip(bent.out.lines()).filter(of_itself);
+        let differs = lines.find(|(straight, bent)| straight != bent);
+        assert_eq!((differs, straight.code, bent.code), (None, 0, 0));
+    }
+    // Where its tables would be is a question of that search_path all the same.
+    let taken = format!("alter schema ours owner to postgres; grant usage on schema ours to {}", stage.login);
+    stage.sql_in(&database, &taken).await;
+    divided.check().await.finding("error", &format!("schema \"ours\" of {database} lets"));
+    stage.sql_in("postgres", &format!("drop database {database}")).await;
+}
+
 #[tokio::test]
 async fn a_database_that_is_missing_is_made_by_the_statement_that_is_printed() {
     let stage = Stage::shared().await;
