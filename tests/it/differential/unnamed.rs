@@ -68,6 +68,23 @@ async fn the_unnamed_statement_is_the_clients_own_over_transactions() {
                     sync(),
                 ])
                 .ask(again()),
+            Script::new("kept while its server is asked what is left")
+                .query("create temp table t (x int); create temp table u (x int)")
+                .ask([parse("d", "drop table u"), parse("", "select 'mine'"), sync()])
+                .ask([bind("", "d", &[]), execute("", 0), sync()])
+                .ask(again())
+                .ask([describe_statement(""), sync()])
+                .ask(again()),
+            Script::new("kept while its server is put right again")
+                .query("begin")
+                .ask([parse("r", "reset all"), parse("", "select 'mine'"), sync()])
+                .ask([bind("", "r", &[]), execute("", 0), sync()])
+                .ask(again())
+                .ask([bind("", "r", &[]), execute("", 0), sync()])
+                .ask([describe_statement(""), sync()])
+                .ask(again())
+                .query("commit")
+                .ask(again()),
             Script::new("not parsed in a failed transaction")
                 .query("begin")
                 .query("select 1/0")
