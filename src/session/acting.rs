@@ -32,26 +32,34 @@ pub(super) struct Acting {
     database: Option<Statement>,
     /// A statement that wants nobody to be connected to the databases that it names.
     changes: Option<Vec<u8>>,
-    /// What was done last with the lock of Knex's migrations.
+    /// What is asked to be done with the lock of Knex's migrations, and what was done last.
+    asks_migration: Option<MigrationLock>,
     migration: Option<MigrationLock>,
 }
 
 impl Acting {
-    /// A SET worked, if one was on its way.
-    pub(super) fn ready(&mut self, status: TxStatus) {
+    /// A SET worked, if one was on its way; so has all that was asked, if nothing else is.
+    #[inline]
+    pub(super) fn ready(&mut self, status: TxStatus, is_last: bool) {
         self.made = self.asked.take().filter(|_| status == TxStatus::Idle);
+        if is_last && self.asks_migration.is_some() {
+            self.migration = self.asks_migration.take();
+        }
     }
 
     /// What was on its way has failed. Whether what went behind it has led a shared server astray.
     pub(super) fn failed(&mut self) -> bool {
         self.is_astray |= self.may_be_astray();
         self.asked = None;
+        // Perhaps not: then the plugin is not preferred, or no longer, which harms nobody.
+        self.asks_migration = self.asks_migration.filter(|lock| *lock == MigrationLock::GiveBack);
         self.is_astray
     }
 
     /// What was on its way will never arrive, and the server is another's.
     pub(super) fn lease_ended(&mut self) {
         self.asked = None;
+        self.asks_migration = None;
         self.is_astray = false;
     }
 
@@ -126,7 +134,7 @@ impl Session {
         self.acting.changes.take()
     }
 
-    /// What a text that was read since the last call does with the lock of Knex's migrations.
+    /// What was done since the last call with the lock of Knex's migrations.
     #[inline]
     pub fn take_migration_lock(&mut self) -> Option<MigrationLock> {
         self.acting.migration.take()
@@ -196,7 +204,7 @@ impl Session {
             Some(b'a' | b'c' | b'd') if statement::changes_databases(text) => {
                 self.acting.changes = Some(text.to_vec());
             }
-            Some(b'u') => self.acting.migration = MigrationLock::read(text).or(self.acting.migration),
+            Some(b'u') => self.acting.asks_migration = MigrationLock::read(text).or(self.acting.asks_migration),
             _ => {}
         }
     }

@@ -164,7 +164,7 @@ impl Session {
         match status.and_then(TxStatus::from_byte) {
             Some(status) => {
                 self.status = status;
-                self.acting.ready(status);
+                self.acting.ready(status, self.queue.is_empty());
                 Reply::Ready(status)
             }
             None => Reply::Broken,

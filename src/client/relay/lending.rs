@@ -281,6 +281,7 @@ impl Relay<'_> {
         self.turn_passes();
         self.note_changed_code();
         self.note_change();
+        self.note_migration();
         if !self.session.is_settled() {
             // More was sent behind it: the next transaction has begun already.
             self.times.transaction.get_or_insert(self.times.clients_turn);

@@ -7,9 +7,6 @@ impl Relay<'_> {
     /// Looks at what the texts that have just been read were about.
     #[inline]
     pub(super) fn note_texts(&mut self) {
-        if let Some(lock) = self.session.take_migration_lock() {
-            self.note_migration(lock);
-        }
         // Only where the plugin sees a schema of its own is public not its own.
         let references = self.session.take_public_references();
         if references > 0 && self.dress.home_path().is_some() {
@@ -18,7 +15,10 @@ impl Relay<'_> {
         }
     }
 
-    fn note_migration(&mut self, lock: MigrationLock) {
+    /// Looks at what those that have just been answered have done.
+    #[inline]
+    pub(super) fn note_migration(&mut self) {
+        let Some(lock) = self.session.take_migration_lock() else { return };
         match lock {
             MigrationLock::Take => self.migration = Some(self.member.migrate()),
             MigrationLock::GiveBack => {

@@ -1,7 +1,7 @@
 //! A plugin whose migrations are in progress does not wait behind everybody.
 
-use crate::harness::frames::{Frame, extended, query};
-use crate::harness::{Client, Greenroom, RawClient, Room, eventually};
+use crate::harness::frames::{Frame, extended, parse, query};
+use crate::harness::{Client, Greenroom, RawClient, Room, codes, eventually};
 
 const TAKE: &str = "update \"knex_migrations_lock\" set \"is_locked\" = $1 where \"is_locked\" = $2";
 const GIVE_BACK: &str = "update \"knex_migrations_lock\" set \"is_locked\" = $1";
@@ -65,6 +65,24 @@ async fn a_plugin_in_migration_gets_the_next_server() {
     migrating.ask(&extended(GIVE_BACK, &[Some("0")])).await;
     let order = served(&room, &holder, &mut crowd, &mut migrating).await;
     assert_eq!(order.iter().position(|who| who == "catalog"), Some(CROWD), "the lock was given back");
+}
+
+#[tokio::test]
+async fn a_lock_that_was_not_taken_after_all_prefers_nobody() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (holder, mut crowd) = crowd(&room).await;
+    let (mut locker, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let take = extended(TAKE, &[Some("1"), Some("0")]);
+    // There is no such table yet.
+    assert_eq!(codes(&locker.ask(&take).await), ["42P01"]);
+    locker
+        .run("create table knex_migrations_lock (is_locked integer); insert into knex_migrations_lock values (0)")
+        .await;
+    locker.run(MUCH).await;
+    let skipped = [&[parse("x", "selec")][..], &take].concat();
+    assert_eq!(codes(&locker.ask(&skipped).await), ["42601"]);
+    let order = served(&room, &holder, &mut crowd, &mut other).await;
+    assert_eq!(order.last().map(String::as_str), Some("catalog"), "{order:?}");
 }
 
 #[tokio::test]
