@@ -171,6 +171,11 @@ async fn a_reset_that_a_savepoint_brings_back_leads_nowhere() {
                 .queries(look)
                 .queries(["release b", "commit"])
                 .queries(look),
+            Script::new("on a server that is kept since")
+                .startup("application_name", "mine")
+                .queries(["begin", "create temp table own ()", "commit", "set application_name to 'a'"])
+                .queries(["reset application_name; select 1", look[2], look[1], "set application_name to 'b'"])
+                .queries(["select 1; reset all", look[2], look[0], "drop table own", look[2]]),
             Script::new("failed behind it, in code")
                 .queries(["begin", "do $$ begin reset all; end $$; savepoint b; select 1/0", "rollback to b"])
                 .queries(look)

@@ -70,8 +70,13 @@ async fn the_unnamed_statement_is_the_clients_own_over_transactions() {
                 .ask(again()),
             Script::new("kept while its server is asked what is left")
                 .query("create temp table t (x int); create temp table u (x int)")
-                .ask([parse("d", "drop table u"), parse("", "select 'mine'"), sync()])
-                .ask([bind("", "d", &[]), execute("", 0), sync()])
+                .ask([
+                    parse("", "drop table u"),
+                    bind("p", "", &[]),
+                    parse("", "select 'mine'"),
+                    execute("p", 0),
+                    sync(),
+                ])
                 .ask(again())
                 .ask([describe_statement(""), sync()])
                 .ask(again()),
