@@ -219,21 +219,30 @@ pub(super) fn may_matter(first: u8, len: usize) -> bool {
     letter < 26 && LENGTHS[letter] & (1 << bit(len)) != 0
 }
 
-/// For each first letter, the rows of a table (one bit each) whose word begins with it: few words are compared with each other.
-const fn rows_by_letter<T>(table: &[(&[u8], T)]) -> [u64; 26] {
-    assert!(table.len() <= 64, "a bit for each row");
-    let mut rows = [0; 26];
-    let mut i = 0;
-    while i < table.len() {
-        rows[(table[i].0[0] - b'a') as usize] |= 1 << i;
-        i += 1;
-    }
-    rows
+/// Which rows of a table (one bit each) have a word that begins with a letter, or is so long: few words are compared with others.
+struct Rows {
+    by_letter: [u64; 26],
+    by_length: [u64; LONGEST + 1],
 }
 
-const FAMILIES_BY_LETTER: [u64; 26] = rows_by_letter(FAMILIES);
-const FUNCTIONS_BY_LETTER: [u64; 26] = rows_by_letter(FUNCTIONS);
-const KEYS_BY_LETTER: [u64; 26] = rows_by_letter(KEYS);
+impl Rows {
+    const fn of<T>(table: &[(&[u8], T)]) -> Self {
+        assert!(table.len() <= 64, "a bit for each row");
+        let mut rows = Self { by_letter: [0; 26], by_length: [0; LONGEST + 1] };
+        let mut i = 0;
+        while i < table.len() {
+            let word = table[i].0;
+            rows.by_letter[(word[0] - b'a') as usize] |= 1 << i;
+            rows.by_length[word.len()] |= 1 << i;
+            i += 1;
+        }
+        rows
+    }
+}
+
+const FAMILY_ROWS: Rows = Rows::of(FAMILIES);
+const FUNCTION_ROWS: Rows = Rows::of(FUNCTIONS);
+const KEY_ROWS: Rows = Rows::of(KEYS);
 
 /// The first of these rows whose word is the right one.
 #[inline]
@@ -254,13 +263,14 @@ pub(super) fn look_up(word: &[u8], quoted: bool) -> Word {
     if letter >= 26 {
         return Word::Plain;
     }
-    if let Some(effect) = find(FAMILIES, FAMILIES_BY_LETTER[letter], |name| word.starts_with(name)) {
+    if let Some(effect) = find(FAMILIES, FAMILY_ROWS.by_letter[letter], |name| word.starts_with(name)) {
         return Word::Leaves(effect);
     }
-    if let Some(effect) = find(FUNCTIONS, FUNCTIONS_BY_LETTER[letter], |name| name == word) {
+    let rows = |rows: &Rows| rows.by_letter[letter] & rows.by_length.get(word.len()).unwrap_or(&0);
+    if let Some(effect) = find(FUNCTIONS, rows(&FUNCTION_ROWS), |name| name == word) {
         return Word::Leaves(effect);
     }
-    match find(KEYS, KEYS_BY_LETTER[letter], |name| name == word) {
+    match find(KEYS, rows(&KEY_ROWS), |name| name == word) {
         // Settings and schemas have their name in quotes as well.
         Some(key)
             if !quoted || matches!(key, Key::SearchPath | Key::Seed | Key::Reading | Key::Public | Key::Settings) =>
