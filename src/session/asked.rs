@@ -119,7 +119,7 @@ impl Asked {
     }
 }
 
-/// The queue of [`Asked`].
+/// The queue of [`Asked`]. What every frame asks of it is asked with `matches!`: to compare two of them costs a call.
 #[derive(Debug, Default)]
 pub struct Queue(VecDeque<Asked>);
 
@@ -171,13 +171,13 @@ impl Queue {
 
     /// Whether the answer ends with ReadyForQuery without anything more from the client.
     pub fn ends_by_itself(&self) -> bool {
-        self.0.iter().rev().find(|asked| **asked != Asked::CopyEnd).is_some_and(|asked| asked.ends_with_ready())
+        self.0.iter().rev().find(|asked| !matches!(asked, Asked::CopyEnd)).is_some_and(|asked| asked.ends_with_ready())
     }
 
     /// Whether a batch, or a query, is asked that the client has ended: what comes behind it is a new one.
     #[inline]
     pub fn has_ended_one(&self) -> bool {
-        self.0.iter().any(|asked| asked.ends_with_ready() && *asked != Asked::Prelude)
+        self.0.iter().any(|asked| asked.ends_with_ready() && !matches!(asked, Asked::Prelude))
     }
 
     /// Whether something of ours about a named statement is asked and not answered.
@@ -198,7 +198,7 @@ impl Queue {
     /// Whether the client has parsed its unnamed statement in the batch at hand.
     pub fn has_parsed_unnamed(&self) -> bool {
         let batch = self.0.iter().rev().take_while(|asked| !asked.ends_with_ready());
-        batch.into_iter().any(|asked| *asked == Asked::Parse { ours: false })
+        batch.into_iter().any(|asked| matches!(asked, Asked::Parse { ours: false }))
     }
 
     /// Our own queries go ahead of everything.
@@ -251,7 +251,7 @@ impl Queue {
     }
 
     fn drop_copy_ends(&mut self) {
-        while self.front() == Some(Asked::CopyEnd) {
+        while matches!(self.0.front(), Some(Asked::CopyEnd)) {
             self.0.pop_front();
         }
     }

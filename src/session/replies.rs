@@ -39,7 +39,7 @@ impl Session {
     /// said it has prepared.
     #[inline]
     pub fn on_server(&mut self, tag: Backend, body: &[u8], server: &mut Prepared) -> Reply {
-        if self.queue.front() == Some(Asked::Prelude) {
+        if matches!(self.queue.front(), Some(Asked::Prelude)) {
             return self.during_prelude(tag);
         }
         match tag {

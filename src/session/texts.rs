@@ -16,6 +16,9 @@ impl Session {
     #[inline]
     pub(super) fn effects_of(&self, text: &[u8]) -> Effects {
         let mut effects = scan(text, self.quoting);
+        if effects.is_empty() {
+            return effects;
+        }
         if effects.contains(Effect::Placeholder) && carried::names_what_it_sets(text) {
             effects.remove(Effect::Placeholder);
             effects.remove(Effect::Reading);
