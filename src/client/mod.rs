@@ -32,24 +32,39 @@ pub use startup::Startup;
 use crate::config::AuthMethod;
 use crate::metrics::{ClientState, LoginResult};
 use crate::net::Stream;
+use login::LoggedIn;
 
 /// Serves one accepted connection until it ends. The listener says how its clients prove who they are.
-pub async fn serve(mut stream: Stream, auth: AuthMethod, shared: &Shared) {
+pub async fn serve(stream: Stream, auth: AuthMethod, shared: &Shared) {
+    // Until then a client needs much that it would otherwise keep, and step over at every wake-up, as long as it stays.
+    let arriving = Box::pin(arrive(stream, auth, shared));
+    if let Some(client) = arriving.await {
+        relay::Relay::new(client, shared).run().await;
+    }
+}
+
+/// From the client's hello to its login, if that is what it wants.
+async fn arrive(mut stream: Stream, auth: AuthMethod, shared: &Shared) -> Option<LoggedIn> {
     let unknown = shared.metrics.unknown();
     let arriving = unknown.clients.enter(ClientState::Login);
     let hello = match timeout(shared.epoch().timeouts.login, read_hello(&mut stream)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(HandshakeError::Refused(report))) => {
             unknown.login(LoginResult::Broken);
-            return reply::farewell(&mut stream, &report).await;
+            reply::farewell(&mut stream, &report).await;
+            return None;
         }
         // A probe of the port: nothing worth a line in the log.
-        Ok(Err(HandshakeError::Left)) => return,
+        Ok(Err(HandshakeError::Left)) => return None,
         Ok(Err(error)) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "connection closed before its startup message");
-            return unknown.login(LoginResult::Broken);
+            unknown.login(LoginResult::Broken);
+            return None;
         }
-        Err(_) => return unknown.login(LoginResult::Timeout),
+        Err(_) => {
+            unknown.login(LoginResult::Timeout);
+            return None;
+        }
     };
     match hello {
         Hello::Cancel { pid, secret } => {
@@ -57,11 +72,8 @@ pub async fn serve(mut stream: Stream, auth: AuthMethod, shared: &Shared) {
             shared.keys.cancel(pid, &secret).await;
             // The client waits for the end as the sign that its cancel was taken.
             let _ = stream.shutdown().await;
+            None
         }
-        Hello::Startup(startup) => {
-            if let Some(client) = login::log_in(stream, startup, auth, shared, arriving).await {
-                relay::Relay::new(client, shared).run().await;
-            }
-        }
+        Hello::Startup(startup) => login::log_in(stream, startup, auth, shared, arriving).await,
     }
 }

@@ -38,14 +38,14 @@ impl Relay<'_> {
             };
             let Some(header) = header else { break };
             let len = unread.len().min(header.total);
-            // Most of what a server says: rows need no look.
             let tag = Backend(header.tag);
-            let is_read = match tag {
-                Backend::ROW_DESCRIPTION => self.session.wants_whole_descriptions(),
-                Backend::DATA_ROW => self.session.has_signals(),
+            // Whether its body is passed on as it comes. Most of what a server says: rows need no look.
+            let streams = match tag {
+                Backend::ROW_DESCRIPTION => !self.session.wants_whole_descriptions(),
+                Backend::DATA_ROW => !self.session.has_signals(),
+                Backend::COPY_DATA | Backend::FUNCTION_CALL => true,
                 _ => false,
             };
-            let streams = streams(tag) && !is_read;
             if len < header.total && !streams && header.total <= LARGE_BYTES {
                 break;
             }
@@ -175,11 +175,6 @@ fn put(down: &mut Buffer, frame: &[u8], buffers: &Buffers) {
         // Where the largest one is full to the last byte, the client goes without.
         down.put(frame);
     }
-}
-
-/// Frames whose body is passed on as it comes, without being looked at.
-fn streams(tag: Backend) -> bool {
-    matches!(tag, Backend::DATA_ROW | Backend::COPY_DATA | Backend::ROW_DESCRIPTION | Backend::FUNCTION_CALL)
 }
 
 /// Whether an ErrorResponse ends the connection.

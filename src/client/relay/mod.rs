@@ -28,9 +28,11 @@ mod signals;
 mod told;
 mod upstream;
 
+use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 use tokio_util::sync::{WaitForCancellationFuture, WaitForCancellationFutureOwned};
@@ -250,15 +252,22 @@ impl<'a> Relay<'a> {
 
     /// Carries bytes until the client or the server ends.
     pub(super) async fn run(mut self) {
-        let mut flow = if self.up.is_some() { self.on_client_bytes(0) } else { Flow::Continue(()) };
-        let ending = loop {
-            if let Flow::Break(ending) = flow {
-                break ending;
-            }
-            let event = self.next().await;
-            flow = self.on_event(event);
+        let begun = if self.up.is_some() { self.on_client_bytes(0) } else { Flow::Continue(()) };
+        let ending = match begun {
+            Flow::Continue(()) => poll_fn(|cx| self.poll_ending(cx)).await,
+            Flow::Break(ending) => ending,
         };
         self.end(ending).await;
+    }
+
+    /// Ready at the end. Dropping what waits for it loses nothing: what has moved is accounted for at once.
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            let event = ready!(self.poll_event(cx));
+            if let Flow::Break(ending) = self.on_event(event) {
+                return Poll::Ready(ending);
+            }
+        }
     }
 
     fn on_event(&mut self, event: Event) -> Flow {

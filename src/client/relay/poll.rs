@@ -4,7 +4,6 @@
 //! has nothing to say costs no buffer; tokio forgets a readiness after a short read, so that the second read of an empty
 //! socket never happens.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -46,12 +45,8 @@ pub(super) enum Event {
 const MOST_OWN_BYTES: usize = 64 << 10;
 
 impl Relay<'_> {
-    /// Waits for the next event. Dropping the future loses nothing: what has moved is accounted for at once.
-    pub(super) async fn next(&mut self) -> Event {
-        poll_fn(|cx| self.poll_event(cx)).await
-    }
-
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    /// Ready with the next event.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         if self.poll_write_client(cx).is_err() {
             return Poll::Ready(Event::ClientGone);
         }
@@ -67,8 +62,7 @@ impl Relay<'_> {
         if let Poll::Ready(event) = self.poll_read_client(cx) {
             return Poll::Ready(event);
         }
-        let asks_more = self.session.ends_by_itself() || self.held_back != HeldBack::No || self.is_asking();
-        if self.leaving && !self.owes_client() && !asks_more {
+        if self.leaving && !self.owes_client() && !self.asks_more() {
             return Poll::Ready(Event::ClientGone);
         }
         if let Lending::Waiting(waiting) = &mut self.lending {
@@ -103,6 +97,11 @@ impl Relay<'_> {
         let deadline = self.deadline();
         ready!(self.timer.poll(deadline, cx));
         Poll::Ready(Event::Deadline)
+    }
+
+    /// Whether something that was asked will still come to an end by itself.
+    fn asks_more(&self) -> bool {
+        self.session.ends_by_itself() || self.held_back != HeldBack::No || self.is_asking()
     }
 
     /// Whether something waits to be taken by the client.
