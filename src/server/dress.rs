@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::protocol::message;
+use crate::session::Fingerprint;
 use crate::sql::{carried, quote};
 
 /// The settings of a session that greenroom carries from server to server.
@@ -297,12 +298,13 @@ impl Dress {
         !self.settings.is_empty()
     }
 
-    /// A number for what the meaning of a statement depends on when it is prepared.
-    pub fn fingerprint(&self) -> u64 {
+    /// Numbers for what the meaning of a statement depends on when it is prepared.
+    pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
-        (&self.search_path, self.role.as_ref().map(|role| &role.name)).hash(&mut hasher);
         self.literals().for_each(|setting| setting.hash(&mut hasher));
-        hasher.finish()
+        let literals = hasher.finish();
+        (&self.search_path, self.role.as_ref().map(|role| &role.name)).hash(&mut hasher);
+        Fingerprint { meaning: hasher.finish(), literals }
     }
 
     /// The settings that decide what literals mean.

@@ -16,6 +16,8 @@ pub struct Remains {
     pub role: Option<String>,
     /// Settings that are not the server's own defaults, those of the startup message among them.
     pub settings: Vec<Setting>,
+    /// Names that the protocol has given to statements, but for ours.
+    pub names: Vec<String>,
     /// The role is not shown what its login may have set.
     pub are_hidden: bool,
 }
@@ -38,6 +40,8 @@ UNION ALL SELECT 'lock', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_lock
     WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
 UNION ALL SELECT 'cursor', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable)
 UNION ALL SELECT 'statement', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements s WHERE s.from_sql)
+UNION ALL SELECT 'name', s.name, NULL FROM pg_catalog.pg_prepared_statements s
+    WHERE NOT s.from_sql AND s.name OPERATOR(pg_catalog.!~~) 'greenroom:%'
 UNION ALL SELECT 'role', pg_catalog.current_setting('role'), CURRENT_USER::pg_catalog.text
 UNION ALL SELECT 'user', SESSION_USER::pg_catalog.text, (SELECT r.rolname::pg_catalog.text
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a
@@ -80,6 +84,7 @@ impl Remains {
             ("cursor", ..) => self.left.insert(Effect::HeldCursor),
             ("statement", ..) => self.left.insert(Effect::Prepare),
             ("hidden", ..) => self.are_hidden = true,
+            ("name", Some(name), None) => self.names.push(name.to_owned()),
             // It cannot be said in UTF-8.
             (_, Some(text), _) | (_, _, Some(text)) if text.contains(char::REPLACEMENT_CHARACTER) => {
                 self.left.insert(Effect::Unreadable);

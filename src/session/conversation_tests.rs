@@ -9,7 +9,7 @@ use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, Frontend, Header};
 use crate::session::prepared::{self, Content, Description, Key};
 use crate::session::{Prepared, Reply, Session, Verdict};
-use crate::sql::Quoting;
+use crate::sql::{Effects, Quoting};
 
 /// One message, then so many turns of the server and of the reader of its answers.
 #[derive(Debug, Clone)]
@@ -282,7 +282,11 @@ impl Through {
         let silent = server.out.is_empty() && server.copy.is_none() && !server.skipping;
         assert!(silent, "settled, but the server had more to say: {:?}", server.out);
         if self.session.pin().is_some() {
-            return self.session.transaction_ended();
+            let asks = self.session.is_to_be_asked();
+            self.session.transaction_ended();
+            if !asks || !self.tells_nothing() {
+                return;
+            }
         }
         let (server, prepared) = &mut self.servers[self.leases % 2];
         prepared.lease_ended();
@@ -291,6 +295,16 @@ impl Through {
         }
         self.session.lease_ended();
         self.leased = false;
+    }
+
+    /// The server is asked, and tells of the client's names only. Whether it goes back.
+    fn tells_nothing(&mut self) -> bool {
+        self.session.unnamed_left_server();
+        let (server, prepared) = &mut self.servers[self.leases % 2];
+        server.unnamed = None;
+        let names = server.named.keys().filter(|name| !name.starts_with(prepared::PREFIX));
+        let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        self.session.keeps_only(Effects::NONE, &names, prepared)
     }
 
     /// Nothing more can be told, and the session knows it: an error came while the client sent COPY data.

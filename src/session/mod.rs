@@ -43,7 +43,7 @@ pub use hearing::{ListenBatch, Unlistened};
 use pin::Pin;
 pub use pin::PinReason;
 use prepared::Batch;
-pub use prepared::{Description, Prepared};
+pub use prepared::{Description, Fingerprint, Prepared};
 use process::Signals;
 pub use process::{LOWEST_PID, Outcome, SignalNumber, Wanted};
 pub use replies::{Failure, Reply};
@@ -109,10 +109,10 @@ pub struct Session {
     bound_effects: Effects,
     /// A statement that is running has freed the names of all prepared statements.
     has_deallocated: bool,
-    /// A number for the settings that prepared statements depend on.
-    settings: u64,
+    /// Numbers for the settings that prepared statements depend on.
+    settings: Fingerprint,
     /// What it was when the session began.
-    first_settings: Option<u64>,
+    first_settings: Option<Fingerprint>,
     /// What was asked since the last ReadyForQuery may leave behind.
     cycle_effects: Effects,
     /// Messages of the extended protocol were sent since the last Sync: only Sync ends their implicit transaction.
@@ -186,7 +186,7 @@ impl Session {
             is_shown_again: false,
             bound_effects: Effects::NONE,
             has_deallocated: false,
-            settings: 0,
+            settings: Fingerprint::default(),
             first_settings: None,
             cycle_effects: Effects::NONE,
             batch_is_open: false,

@@ -14,7 +14,7 @@ use super::PinReason;
 use super::asked::{Asked, Closing, Whose};
 use super::frames::Verdict;
 use super::hearing::left_by_parse;
-use super::prepared::{self, Id, Key, Prepared};
+use super::prepared::{self, Fingerprint, Id, Key, Prepared};
 use super::statements::{self, Own, Serial, Statement};
 use super::way::Ahead;
 use super::{Passing, Session};
@@ -23,8 +23,36 @@ use crate::protocol::message;
 use crate::protocol::{Backend, Frontend, body};
 use crate::sql::{Effect, Effects, timeless};
 
-/// What the text of a statement that others use may leave behind: nothing.
-const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify, Effect::Release]);
+/// What is told of a statement when it is prepared, and leaves nothing behind.
+const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify]);
+
+/// What a statement that others use may leave behind when it is executed: none of it changes what a statement means.
+const IS_SHARED: Effects = Effects::of(&[
+    Effect::Public,
+    Effect::Process,
+    Effect::Notify,
+    Effect::AdvisoryLock,
+    Effect::HeldCursor,
+    Effect::Settings,
+    Effect::Release,
+]);
+
+/// What one may leave behind that is the client's alone for a while, and can be prepared elsewhere as any other: whoever executes
+/// it there keeps that server.
+const CAN_GO: Effects = Effects::of(&[
+    Effect::Public,
+    Effect::Process,
+    Effect::Notify,
+    Effect::AdvisoryLock,
+    Effect::HeldCursor,
+    Effect::Settings,
+    Effect::Release,
+    Effect::Meaning,
+    Effect::Reset,
+    Effect::Role,
+    Effect::Temporary,
+    Effect::Local,
+]);
 
 /// The longest Parse of a statement that others use, in bytes.
 const MOST_SHARED_BYTES: usize = 64 << 10;
@@ -42,15 +70,15 @@ enum Place {
 }
 
 impl Session {
-    /// What a server has prepared under these settings and no others may be shared: a number for them.
-    pub fn set_settings(&mut self, fingerprint: u64) {
+    /// What a server has prepared under these settings and no others may be shared.
+    pub fn set_settings(&mut self, fingerprint: Fingerprint) {
         self.settings = fingerprint;
         self.first_settings.get_or_insert(fingerprint);
     }
 
-    /// Whether they are what they were when the session began.
+    /// Whether those that literals depend on are what they were when the session began.
     pub(super) fn has_first_settings(&self) -> bool {
-        self.first_settings.is_none_or(|first| first == self.settings)
+        self.first_settings.is_none_or(|first| first.literals == self.settings.literals)
     }
 
     /// A Parse that gives a name.
@@ -66,12 +94,18 @@ impl Session {
             return Verdict::AwaitAnswers;
         }
         let left = left_by_parse(frame, effects);
-        self.leaves(left);
         let is_kept = self.statements.bytes() + frame.len() <= statements::MOST_BYTES;
         let is_small = is_kept && frame.len() <= MOST_SHARED_BYTES && name.len() <= statements::MOST_NAME_BYTES;
-        let is_plain = is_small && left.is_within(IS_PLAIN) && timeless::is_timeless(text);
-        if !is_plain || !self.may_share() {
-            self.pin_for(PinReason::PreparedStatement);
+        let can_go = is_small && left.is_within(CAN_GO) && timeless::is_timeless(text);
+        if can_go && left.is_within(IS_SHARED) {
+            // The rest is left when it is executed.
+            self.leaves(left.common(IS_PLAIN));
+            if !self.may_share() {
+                self.pin_for_names();
+            }
+        } else {
+            self.leaves(left);
+            if can_go { self.pin_for_names() } else { self.pin_for(PinReason::PreparedStatement) }
         }
         // What an EXECUTE will tell of its columns is looked up now.
         let executes = Effects::of(&[Effect::Prepare]);
@@ -91,7 +125,7 @@ impl Session {
             return Verdict::Splice(HEADER_BYTES + name.len() + 1);
         }
         let body = &frame[HEADER_BYTES + name.len() + 1..];
-        let statement = Statement::new(self.statements.next_serial(), body, effects);
+        let statement = Statement::new(self.statements.next_serial(), body, effects).under(self.settings_of_literals());
         if self.shares(server) {
             self.prepare(server, &statement, Whose::Clients);
             self.statements.parse(name, statement);
@@ -100,6 +134,16 @@ impl Session {
         }
         let ahead = self.close_ours(server);
         server.client_names_one();
+        if can_go {
+            // What it is elsewhere is compared with what is told of it now.
+            let serial = statement.serial;
+            self.statements.parse(name, statement.there(self.lease));
+            self.splice.extend_from_slice(frame);
+            describe_statement(&mut self.splice, |out| out.extend_from_slice(name));
+            self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Clients });
+            self.ask_of_batch(Asked::Description { id: None, serial });
+            return Verdict::Splice(frame.len());
+        }
         if is_kept {
             self.statements.parse(name, statement.there(self.lease));
             self.ask_of_batch(Asked::Prepare { id: None, whose: Whose::Clients });
@@ -171,6 +215,10 @@ impl Session {
             }
             self.note_hearing_bind(name);
             self.executes(effects);
+            if self.pin().is_some() || self.effects.contains(Effect::Local) {
+                let literals = self.settings_of_literals();
+                self.statements.is_used(name, literals);
+            }
             let ahead = self.clear_way(effects, server.as_deref_mut(), Ahead::InBatch);
             if let Some(verdict) = ahead.filter(|verdict| verdict.waits()) {
                 return verdict;
@@ -219,7 +267,7 @@ impl Session {
 
     /// Whether what this session prepares now means to others what it means to it.
     fn may_share(&self) -> bool {
-        let is_as_others = self.pin().is_none() && !self.effects.contains(Effect::Local);
+        let is_as_others = self.pin_leaves_statements() && !self.effects.contains(Effect::Local);
         is_as_others && self.suspicion.is_empty() && !self.doubtful
     }
 
@@ -332,7 +380,7 @@ impl Session {
     }
 
     fn key(&self, statement: &Statement) -> Key {
-        Key { content: Arc::clone(&statement.content), settings: self.settings }
+        Key { content: Arc::clone(&statement.content), settings: self.settings.meaning }
     }
 
     /// Prepares the statement under a name of ours, for the client itself or for a use of it, and asks what there is to be

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use super::Session;
 use super::unnamed::Place;
+use super::{Prepared, Session};
 use crate::sql::{Effect, Effects};
 
 /// What a server tells when it is asked. Everything else stays until the session ends or discards it.
 const TOLD: Effects = Effects::of(&[
     Effect::Role,
     Effect::Settings,
+    Effect::Meaning,
     Effect::Temporary,
     Effect::AdvisoryLock,
     Effect::HeldCursor,
@@ -20,6 +21,11 @@ const TOLD: Effects = Effects::of(&[
 
 /// What leaves uncertain which settings a server has until it is asked.
 const SETS: Effects = Effects::of(&[Effect::Settings, Effect::Procedural, Effect::Unreadable]);
+
+/// What a session may keep a server for whose statements are still what they are to others: none of it changes what a statement
+/// means, or who can see its name. (A setting on which a literal depends has another effect beside this one.)
+const LEAVES_STATEMENTS: Effects =
+    Effects::of(&[Effect::AdvisoryLock, Effect::HeldCursor, Effect::Settings, Effect::Reset, Effect::Release]);
 
 /// What is no reason to keep a server.
 const NO_REASON: Effects = Effects::of(&[
@@ -101,7 +107,7 @@ impl PinReason {
 }
 
 /// Whether a session keeps its server, and for all of what.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pin {
     /// The first reason, which is the one that is told.
     reason: Option<PinReason>,
@@ -109,6 +115,8 @@ pub(super) struct Pin {
     left: Effects,
     /// There is a reason that no statement can end.
     otherwise: bool,
+    /// The client's statements have its own names there, and could have been prepared elsewhere.
+    for_names: bool,
 }
 
 impl Pin {
@@ -132,7 +140,6 @@ impl Pin {
         effects.remove(Effect::Code);
         effects.remove(Effect::Deallocate);
         effects.remove(Effect::Local);
-        effects.remove(Effect::Meaning);
         // What only takes away is of interest where there is something.
         self.left.extend(effects);
         self.reason = self.reason.or_else(|| first_reason(effects));
@@ -163,10 +170,37 @@ impl Session {
         }
     }
 
+    /// Keeps the server for statements that have the client's own names there, until nothing else is left and all of them can be
+    /// prepared elsewhere.
+    pub(super) fn pin_for_names(&mut self) {
+        self.pin.reason.get_or_insert(PinReason::PreparedStatement);
+        self.pin.for_names = true;
+    }
+
+    /// The settings that literals depend on have changed, or may have, on a server that is kept.
+    pub(super) fn literals_may_change(&mut self) {
+        self.pin.left.insert(Effect::Meaning);
+    }
+
+    /// The settings that literals depend on, if they are known for certain.
+    #[inline]
+    pub(super) fn settings_of_literals(&self) -> Option<u64> {
+        let is_certain = !self.pin.left.contains(Effect::Meaning) && !self.effects.contains(Effect::Local);
+        is_certain.then_some(self.settings.literals)
+    }
+
+    /// Whether the session keeps no server, or only for what its statements have nothing to do with.
+    #[inline]
+    pub(super) fn pin_leaves_statements(&self) -> bool {
+        let Pin { reason, left, otherwise, for_names } = self.pin;
+        reason.is_none() || (!otherwise && !for_names && left.is_within(LEAVES_STATEMENTS))
+    }
+
     /// Whether only a server that was opened with the session's own startup parameters will do: where settings may go back
     /// to what they were at the start, and for whatever stays until the session ends.
     pub fn needs_own_server(&self) -> bool {
         self.pin.otherwise
+            || self.pin.for_names
             || (self.pin.reason.is_some() && !self.pin.left.is_within(TOLD))
             || self.pin.left.contains(Effect::Reset)
     }
@@ -187,7 +221,10 @@ impl Session {
     /// A question ends the unnamed statement there; the client's may have got its meaning before the settings that the
     /// transaction leaves behind, and would get another one elsewhere. The question waits until that statement is no more.
     pub fn is_to_be_asked(&mut self) -> bool {
-        let may_have_changed = self.asks_later_than.is_some() || !self.effects.is_disjoint(TOLD);
+        let keeps_names_only = self.pin.for_names && self.pin.left.is_empty();
+        let may_have_changed = self.asks_later_than.is_some()
+            || !self.effects.is_disjoint(TOLD)
+            || (keeps_names_only && self.statements.can_go(self.settings.literals));
         if !may_have_changed || !self.can_be_asked() {
             return false;
         }
@@ -199,15 +236,22 @@ impl Session {
     }
 
     /// The server has told what there is of the session on it, and it has been asked nothing since that is not known here.
-    /// Whether the session need not keep it any longer.
-    pub fn keeps_only(&mut self, left: Effects) -> bool {
+    /// `names` are those that the protocol has given to statements there, but for ours. Whether the session need not keep it any
+    /// longer.
+    pub fn keeps_only(&mut self, left: Effects, names: &[String], server: &Prepared) -> bool {
         if !self.can_be_asked() {
             return false;
         }
         let asked_since = self.effects;
-        self.pin = Pin::default();
+        let had_names = std::mem::take(&mut self.pin).for_names;
         self.pin.leaves(left);
         self.pin.leaves(asked_since);
+        if had_names && !server.has_our_names() && !self.statements.are_only(names, self.lease) {
+            // Somebody has given a name there that is not known here.
+            self.pin_for(PinReason::PreparedStatement);
+        } else if had_names && !self.statements.can_go(self.settings.literals) {
+            self.pin_for_names();
+        }
         self.pin.reason.is_none()
     }
 }

@@ -60,6 +60,15 @@ impl Content {
     }
 }
 
+/// Numbers for the settings that a statement is prepared under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint {
+    /// For all that its meaning depends on.
+    pub meaning: u64,
+    /// For those of them that its literals depend on, and what is worked out of them once.
+    pub literals: u64,
+}
+
 /// What makes two prepared statements the same: what they say, and whatever of the session's settings they were made under.
 #[derive(Debug, Clone)]
 pub struct Key {

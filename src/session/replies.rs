@@ -3,7 +3,7 @@
 use super::asked::{Asked, Closing, Whose};
 use super::prepared::{Description, Id, Prepared};
 use super::statements::{Own, Serial};
-use super::{CopyIn, PinReason, Session};
+use super::{CopyIn, Session};
 use crate::protocol::tag::TxStatus;
 use crate::protocol::{Backend, body};
 
@@ -235,7 +235,7 @@ impl Session {
             self.statements.described(serial, &description);
             match id {
                 Some(id) => server.described(id, &description),
-                None => self.statements.set_own(serial, self.lease, &Own::Again(Some(description))),
+                None => self.statements.own_is_described(serial, self.lease, description),
             }
         }
         Reply::Swallow
@@ -260,7 +260,7 @@ impl Session {
         } else if tag.starts_with(b"DEALLOCATE\0") {
             // Which one it was cannot be told: the server knows. Where the protocol has given no name, SQL had.
             if !self.statements.is_empty() || self.statements.are_changing() {
-                self.pin_for(PinReason::PreparedStatement);
+                self.pin_for_names();
             }
         }
     }

@@ -4,10 +4,10 @@
 //! is understood. Until PostgreSQL has answered, each change is noted in order; one that failed, or was never looked at, is
 //! taken back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::prepared::{Content, Description};
+use super::prepared::{Content, Description, PREFIX};
 use crate::sql::Effects;
 
 /// Bytes of a session's named statements. A session with more keeps a server of its own, which then has them all.
@@ -33,6 +33,9 @@ pub struct Statement {
     pub serial: Serial,
     /// What PostgreSQL has told of it first: what the client may rely on.
     pub description: Option<Description>,
+    /// A number for the settings that its literals were read under, and its plans were made under, if they are known and have
+    /// always been the same.
+    literals: Option<u64>,
     /// Whether the server has it under the client's own name, and in which lease that was found.
     own: (LeaseNumber, Own),
     /// What that was before it was prepared there again.
@@ -58,7 +61,21 @@ impl Statement {
     /// A statement that is prepared now; `body` is the rest of its Parse behind the name.
     pub fn new(serial: Serial, body: &[u8], effects: Effects) -> Self {
         let content = Arc::new(Content::new(body));
-        Self { content, effects, serial, description: None, own: (0, Own::Unknown), before: Own::Unknown }
+        let (own, before) = ((0, Own::Unknown), Own::Unknown);
+        Self { content, effects, serial, description: None, literals: None, own, before }
+    }
+
+    /// The same, read under such settings of literals.
+    #[must_use]
+    pub fn under(mut self, literals: Option<u64>) -> Self {
+        self.literals = literals;
+        self
+    }
+
+    /// Whether it is the same wherever it is prepared under these settings of literals. Where it has no literal but whole numbers,
+    /// they do not matter.
+    fn can_go(&self, literals: u64) -> bool {
+        self.description.is_some() && (self.literals == Some(literals) || !has_literals(self.content.parts().0))
     }
 
     /// The same, with its own name on the server of this lease.
@@ -136,6 +153,51 @@ impl Statements {
     /// What the server of this lease has under the client's own name.
     pub fn set_own(&mut self, serial: Serial, lease: LeaseNumber, own: &Own) {
         self.change(serial, |statement| statement.own = (lease, own.clone()));
+    }
+
+    /// PostgreSQL has told of the one with the client's own name there.
+    pub fn own_is_described(&mut self, serial: Serial, lease: LeaseNumber, description: Description) {
+        let own = Own::Again(Some(description));
+        self.change(serial, |statement| {
+            if *statement.own(lease) != Own::There {
+                statement.own = (lease, own.clone());
+            }
+        });
+    }
+
+    /// It is used under such settings of literals, as far as they are known.
+    pub fn is_used(&mut self, name: &[u8], literals: Option<u64>) {
+        if let Some(statement) = self.live.get_mut(cut(name))
+            && statement.literals != literals
+        {
+            statement.literals = None;
+        }
+    }
+
+    /// Whether each of them is the same wherever it is prepared under these settings of literals.
+    pub fn can_go(&self, literals: u64) -> bool {
+        self.live.values().all(|statement| statement.can_go(literals)) && !self.are_changing()
+    }
+
+    /// The server of this lease has these names of the client's: what was there and is not any more, SQL has deallocated.
+    /// Whether all of them are known.
+    pub fn are_only(&mut self, names: &[String], lease: LeaseNumber) -> bool {
+        let names: HashSet<_> = names.iter().map(String::as_bytes).collect();
+        let is_there = |statement: &Statement| matches!(statement.own(lease), Own::There | Own::Again(_));
+        if self.live.iter().any(|(name, statement)| is_there(statement) && name.starts_with(PREFIX)) {
+            // It looks like one of ours, which are not told.
+            return false;
+        }
+        let gone: Vec<_> = self
+            .live
+            .iter()
+            .filter(|(name, statement)| is_there(statement) && !names.contains(&***name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            self.take(&name);
+        }
+        names.iter().all(|name| self.live.get(*name).is_some_and(is_there))
     }
 
     /// It is about to be prepared under the client's own name, in place of what may be there.
@@ -302,6 +364,13 @@ impl Statements {
         self.bytes -= name.len() + statement.content.bytes();
         Some((name, statement))
     }
+}
+
+/// Whether a text may have literals in it that are read under settings: a superset of those in quotes, and numbers that have more
+/// than digits. It has no dollar quotes.
+fn has_literals(text: &[u8]) -> bool {
+    let has_fraction = text.windows(2).any(|pair| pair[0] == b'.' && pair[1].is_ascii_digit());
+    has_fraction || memchr::memchr(b'\'', text).is_some()
 }
 
 /// PostgreSQL tells names apart by this, and tells errors with the whole name.

@@ -381,6 +381,8 @@ fn what_a_server_cannot_tell_is_never_asked_of_it_once_it_may_be_there() {
         query("prepare item as select 1"),
         query("declare c cursor with hold for select 1"),
         parse("", "reset all"),
+        parse("s1", "select 1"),
+        parse("s1", "create temp table b (x int)"),
     ] {
         let text = String::from_utf8_lossy(&told).into_owned();
         assert!(session_after(&[&make, &[told], &gone]).is_to_be_asked(), "{text}");
@@ -395,7 +397,9 @@ fn what_a_server_cannot_tell_is_never_asked_of_it_once_it_may_be_there() {
         query("load 'x'"),
         query("do 'begin end'"),
         query("select U&\"a\"()"),
-        parse("s1", "select 1"),
+        parse("s1", "select 'now'::text"),
+        parse("s1", "execute a"),
+        parse(&"x".repeat(64), "select 1"),
         frame(Frontend::FUNCTION_CALL, b""),
     ] {
         let text = String::from_utf8_lossy(&untold).into_owned();
@@ -413,19 +417,24 @@ fn a_server_is_asked_at_the_end_of_those_transactions_only_that_may_have_changed
     assert!(!session_after(&[&[query("drop table a")]]).is_to_be_asked(), "nothing was left before");
 }
 
+/// Whether a server that tells of nothing sets the session free.
+fn keeps_nothing(session: &mut Session) -> bool {
+    session.keeps_only(Effects::NONE, &[], &Prepared::default())
+}
+
 #[test]
 fn what_is_asked_while_the_server_tells_counts() {
     let mut session = session_after(&[&[query("create temp table a (x int)")], &[query("drop table a")]]);
     session.transaction_ended();
     asks(&mut session, &query("select 1"));
-    assert!(session.keeps_only(Effects::NONE), "a plain statement leaves nothing");
+    assert!(keeps_nothing(&mut session), "a plain statement leaves nothing");
     asks(&mut session, &query("create temp table a (x int)"));
     session.transaction_ended();
     asks(&mut session, &query("select pg_advisory_lock(1)"));
-    assert!(!session.keeps_only(Effects::NONE));
+    assert!(!keeps_nothing(&mut session));
     assert_eq!(session.pin(), Some(PinReason::Statement(Effect::AdvisoryLock)));
     asks(&mut session, &query("listen a; select 1"));
-    assert!(!session.keeps_only(Effects::NONE), "this cannot be told");
+    assert!(!keeps_nothing(&mut session), "this cannot be told");
 }
 
 #[test]
@@ -433,7 +442,7 @@ fn an_unnamed_statement_leaves_something_whenever_it_is_bound() {
     let mut session = session_after(&[&[parse("", "create temp table a (x int)"), bare(Frontend::SYNC)]]);
     answer(&mut session, &[Backend::PARSE_COMPLETE, Backend::READY_FOR_QUERY]);
     session.transaction_ended();
-    assert!(session.keeps_only(Effects::NONE) && session.pin().is_none());
+    assert!(keeps_nothing(&mut session) && session.pin().is_none());
     asks(&mut session, &bind("", ""));
     assert_eq!(session.pin(), Some(PinReason::Statement(Effect::Temporary)));
 }

@@ -4,12 +4,12 @@
 //! A Close of every statement with a name of ours stands before it, in its own batch (docs/adr/0009): if it is looked at, they
 //! are gone.
 
+use super::Session;
 use super::asked::{Asked, Closing};
 use super::frames::Verdict;
 use super::named::{close_statement, describe_statement, put_parse};
 use super::prepared::{self, Description, Prepared};
 use super::statements::{Own, Serial, Statement};
-use super::{PinReason, Session};
 use crate::protocol::tag::TxStatus;
 use crate::sql::{Effect, Effects};
 
@@ -82,7 +82,10 @@ impl Session {
             return None;
         }
         if keeps_own {
-            self.pin_for(PinReason::PreparedStatement);
+            self.pin_for_names();
+            if effects.contains(Effect::Meaning) {
+                self.literals_may_change();
+            }
         }
         let Some(server) = server else { return Some(self.block_for(ahead)) };
         if !server.is_empty() && self.queue.has_ended_one() && self.queue.asks_about_names() {

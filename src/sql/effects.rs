@@ -147,6 +147,13 @@ impl Effects {
         Self(set)
     }
 
+    /// What of it is in `other` too.
+    #[must_use]
+    #[inline]
+    pub fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Adds all of `other`.
     #[inline]
     pub fn extend(&mut self, other: Self) {

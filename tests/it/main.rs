@@ -33,6 +33,7 @@ mod pins;
 mod pool;
 mod prepared;
 mod reasons;
+mod releases;
 mod reload;
 mod reported;
 mod routing;

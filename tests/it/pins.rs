@@ -143,7 +143,7 @@ async fn a_session_that_left_something_else_keeps_its_server_when_its_temporary_
 }
 
 #[tokio::test]
-async fn a_named_statement_keeps_its_server_when_the_temporary_table_before_it_is_gone() {
+async fn a_named_statement_is_nobody_elses_when_the_temporary_table_before_it_is_gone() {
     let room = Greenroom::start().auth("trust").servers(2).await;
     let mut client = room.raw("catalog").await;
     for sql in ["begin", "create temp table t (x int)"] {

@@ -29,14 +29,17 @@ impl Relay<'_> {
     }
 
     /// The server has told.
-    pub(super) fn on_told(&mut self, mut lease: Lease, remains: Remains) {
+    pub(super) fn on_told(&mut self, mut lease: Lease, mut remains: Remains) {
+        let names = std::mem::take(&mut remains.names);
         let left = self.take_along(&mut lease, remains);
         self.session.set_settings(self.dress.fingerprint());
         self.tell_unheard(&mut lease);
+        let goes_back = self.session.keeps_only(left, &names, &lease.server().prepared);
         self.keep(lease);
-        if !self.session.keeps_only(left) {
+        if !goes_back {
             // What was asked meanwhile is asked about in its turn.
-            if left.is_empty() { self.note_pin() } else { self.note_kept() }
+            let is_asked_again = left.is_empty() && !self.session.is_settled();
+            if is_asked_again { self.note_pin() } else { self.note_kept() }
         } else {
             if self.pinned.take().is_some() {
                 tracing::debug!(plugin = &*self.metrics.name, "nothing is left of the session on its server");
@@ -63,7 +66,7 @@ impl Relay<'_> {
 
     /// What the session has changed goes with it from now on. Tells what cannot.
     fn take_along(&mut self, lease: &mut Lease, remains: Remains) -> Effects {
-        let Remains { mut left, role, settings, are_hidden } = remains;
+        let Remains { mut left, role, settings, are_hidden, .. } = remains;
         if are_hidden && self.session.may_have_left(Effect::Settings) {
             left.insert(Effect::Settings);
         }

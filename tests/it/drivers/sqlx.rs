@@ -24,7 +24,7 @@ use sqlx_postgres::{
 };
 
 use super::sides::{CLIENTS, Side, same};
-use crate::harness::{Greenroom, soon};
+use crate::harness::{Greenroom, eventually, soon};
 
 type Answer<T> = Result<T, Error>;
 
@@ -484,7 +484,6 @@ async fn sqlx_holds_advisory_locks_until_its_guards_are_gone() {
         let lock = PgAdvisoryLock::new(&side.database);
         let mut told = Vec::new();
         for round in 0..3 {
-            // What it prepares while it has a lock is on the server that it keeps: a connection for the lock alone.
             let guard = lock.acquire(options(&side).connect().await.unwrap()).await.unwrap();
             let try_it = async || {
                 let text = "select pg_try_advisory_xact_lock($1)";
@@ -511,6 +510,24 @@ async fn sqlx_holds_advisory_locks_until_its_guards_are_gone() {
 }
 
 #[tokio::test]
+async fn sqlx_gives_its_server_back_when_it_has_unlocked() {
+    let room = Greenroom::start().servers(2).await;
+    let side = Side::through(&room, "plugin0");
+    let lock = PgAdvisoryLock::new(&side.database);
+    let mut client = options(&side).connect().await.unwrap();
+    for round in 0..3 {
+        let mut guard = lock.acquire(client).await.unwrap();
+        let text = format!("select $1::int + {round}");
+        assert_eq!(query_scalar::<_, i32>(&text).bind(1).fetch_one(guard.as_mut()).await.unwrap(), round + 1);
+        assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 1.0);
+        client = guard.release_now().await.unwrap();
+        let free = async || room.metrics().await.sum("greenroom_pinned_sessions", &[]) == 0.0;
+        eventually("nothing keeps a server", free).await;
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pins_total", &["reason=\"prepared_statement\""]), 0.0);
+}
+
+#[tokio::test]
 async fn sqlx_migrates_once_whoever_comes_first() {
     same(&["advisory_lock"], async |side| {
         let migration = |version, text: &'static str| {
@@ -523,7 +540,6 @@ async fn sqlx_migrates_once_whoever_comes_first() {
         ];
         let migrator = Migrator { migrations: Cow::Owned(steps), ..Migrator::DEFAULT };
         let replica = || async {
-            // What it prepares under its lock is on the server that it keeps: it is closed when all is done.
             let mut client = options(&side).connect().await.unwrap();
             migrator.run(&mut client).await.unwrap();
             client.close().await.unwrap();
