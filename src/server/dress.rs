@@ -301,7 +301,8 @@ impl Dress {
     /// Numbers for what the meaning of a statement depends on when it is prepared.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
-        self.literals().for_each(|setting| setting.hash(&mut hasher));
+        // The same value may have been written with quotes or without.
+        self.literals().for_each(|(name, value)| (name, value.trim_matches('\'')).hash(&mut hasher));
         let literals = hasher.finish();
         (&self.search_path, self.role.as_ref().map(|role| &role.name)).hash(&mut hasher);
         Fingerprint { meaning: hasher.finish(), literals }

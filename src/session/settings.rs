@@ -95,7 +95,7 @@ fn is_known(name: &str) -> bool {
 /// Whether a text is a SET LOCAL of nothing that a name or a literal depends on.
 pub(super) fn is_harmless_local(text: &[u8]) -> bool {
     match Setting::read(text) {
-        Some(Setting::Local(name)) => carried::is_name(&name) && !carried::decides_on_literals(&name),
+        Some(Setting::Local(name)) => carried::is_free_of_literals(&name),
         _ => false,
     }
 }
@@ -105,10 +105,9 @@ const SETS_UNSEEN: Effects = Effects::of(&[Effect::Deallocate, Effect::Procedura
 
 /// Whether a text about settings changes none that a literal depends on.
 pub(super) fn leaves_literals_as_they_are(text: &[u8], effects: Effects) -> bool {
-    let is_free = |name: &str| carried::is_name(name) && !carried::decides_on_literals(name);
     match Setting::read(text) {
-        Some(Setting::Set(made)) => made.iter().all(|made| is_free(&made.name)),
-        Some(Setting::Reset(name)) => is_free(&name),
+        Some(Setting::Set(made)) => made.iter().all(|made| carried::is_free_of_literals(&made.name)),
+        Some(Setting::Reset(name)) => carried::is_free_of_literals(&name),
         Some(Setting::Discard(discard)) => discard != Discard::All,
         Some(Setting::ResetAll | Setting::Local(_) | Setting::Transaction) => false,
         None => effects.is_disjoint(SETS_UNSEEN) && carried::sets_nothing_for_literals(text),

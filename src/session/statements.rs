@@ -72,10 +72,10 @@ impl Statement {
         self
     }
 
-    /// Whether it is the same wherever it is prepared under these settings of literals. Where it has no literal but whole numbers,
-    /// they do not matter.
+    /// Whether it is the same wherever it is prepared under these settings of literals. They matter without any literal, too: its
+    /// plan may have `pi()::text` in it, and it has read `x = NULL` in one way or in another.
     fn can_go(&self, literals: u64) -> bool {
-        self.description.is_some() && (self.literals == Some(literals) || !has_literals(self.content.parts().0))
+        self.description.is_some() && self.literals == Some(literals)
     }
 
     /// The same, with its own name on the server of this lease.
@@ -188,6 +188,9 @@ impl Statements {
             // It looks like one of ours, which are not told.
             return false;
         }
+        if !names.iter().all(|name| self.live.get(*name).is_some_and(is_there)) {
+            return false;
+        }
         let gone: Vec<_> = self
             .live
             .iter()
@@ -197,7 +200,7 @@ impl Statements {
         for name in gone {
             self.take(&name);
         }
-        names.iter().all(|name| self.live.get(*name).is_some_and(is_there))
+        true
     }
 
     /// It is about to be prepared under the client's own name, in place of what may be there.
@@ -364,13 +367,6 @@ impl Statements {
         self.bytes -= name.len() + statement.content.bytes();
         Some((name, statement))
     }
-}
-
-/// Whether a text may have literals in it that are read under settings: a superset of those in quotes, and numbers that have more
-/// than digits. It has no dollar quotes.
-fn has_literals(text: &[u8]) -> bool {
-    let has_fraction = text.windows(2).any(|pair| pair[0] == b'.' && pair[1].is_ascii_digit());
-    has_fraction || memchr::memchr(b'\'', text).is_some()
 }
 
 /// PostgreSQL tells names apart by this, and tells errors with the whole name.

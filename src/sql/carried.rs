@@ -157,6 +157,12 @@ pub fn decides_on_literals(name: &str) -> bool {
     FOR_LITERALS.binary_search(&name).is_ok()
 }
 
+/// Whether it is certain that no statement means anything else under another value of this setting, in any case.
+pub fn is_free_of_literals(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    is_name(&name) && !decides_on_literals(&name)
+}
+
 /// Whether this is one of them, in lower case.
 pub fn is_name(name: &str) -> bool {
     CARRIED.binary_search(&name).is_ok()
@@ -174,10 +180,7 @@ pub fn names_what_it_sets(text: &[u8]) -> bool {
 
 /// Whether whatever the text sets, it sets by `set_config('name', ...)`, and no literal depends on it.
 pub fn sets_nothing_for_literals(text: &[u8]) -> bool {
-    sets_only(text, |setting| {
-        let name = String::from_utf8_lossy(setting).to_ascii_lowercase();
-        is_name(&name) && !decides_on_literals(&name)
-    })
+    sets_only(text, |setting| is_free_of_literals(&String::from_utf8_lossy(setting)))
 }
 
 /// Whether the code in a text may set what a literal depends on: it says `set` somewhere, and the name of such a setting, or what

@@ -15,17 +15,14 @@ async fn nobody_is_pinned(room: &Room, why: &str) {
 }
 
 /// What comes to keep a server, and what ends that.
-const REASONS: [(&[&str], &[&str]); 11] = [
+const REASONS: [(&[&str], &[&str]); 8] = [
     (&["select pg_advisory_lock(7)"], &["select pg_advisory_unlock(7)"]),
     (&["begin", "select pg_advisory_lock(7)", "commit"], &["begin", "select pg_advisory_unlock_all()", "commit"]),
     (&["create temp table t (x int)"], &["drop table t"]),
     (&["declare c cursor with hold for select 1"], &["close c"]),
     (&["prepare mine as select 'mine'"], &["deallocate mine"]),
     (&["prepare mine as select 'mine'"], &["deallocate all"]),
-    (&["begin", "set time zone 'Asia/Tokyo'"], &["rollback"]),
-    (&["begin", "set local time zone 'Asia/Tokyo'"], &["commit"]),
     (&["begin", "set role none"], &["rollback"]),
-    (&["begin", "create temp table t (x int) on commit drop"], &["commit"]),
     (&["begin", "select pg_advisory_lock(7)"], &["select 1 / 0", "rollback", "select pg_advisory_unlock(7)"]),
 ];
 
@@ -162,6 +159,59 @@ async fn what_would_be_another_statement_elsewhere_keeps_its_server_until_it_is_
         assert_eq!(rows(&client.ask(&run("s1", "")).await), first);
         assert_eq!(room.metrics().await.sum("greenroom_pinned_sessions", &[]), 1.0);
     }
+}
+
+#[tokio::test]
+async fn what_settings_have_made_of_a_text_without_literals_stays_as_on_postgresql() {
+    for (set, text, answer) in [
+        ("set local extra_float_digits to 0", "select (1::float8 / 3)::text", "0.333333333333333"),
+        ("set local extra_float_digits to 0", "select pi()::text", "3.14159265358979"),
+        ("set local bytea_output to escape", "select int4send(1)::text", "\\000\\000\\000\\001"),
+        ("set local transform_null_equals to on", "select x = null from (values (1)) v(x)", "f"),
+    ] {
+        let room = Greenroom::start().auth("trust").servers(1).await;
+        let mut client = room.raw("catalog").await;
+        ask_all(&mut client, &["begin", set]).await;
+        let use_it = [bind("", "s1", &[]), execute("", 0), sync()];
+        client.ask(&[parse("s1", text), sync()]).await;
+        assert_eq!(rows(&client.ask(&use_it).await), [answer], "{set}");
+        client.run("commit").await;
+        assert_eq!(rows(&client.ask(&use_it).await), [answer], "{set}: as PostgreSQL keeps it");
+        client.ask(&[close_statement("s1"), sync()]).await;
+        nobody_is_pinned(&room, set).await;
+    }
+}
+
+#[tokio::test]
+async fn a_zone_that_cannot_go_along_is_nobody_elses() {
+    let hour = "select extract(hour from '2026-01-02 12:00'::timestamptz at time zone 'UTC')::int";
+    let use_it = |name| [bind("", name, &[]), execute("", 0), sync()];
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    other.ask(&[parse("s1", hour), sync()]).await;
+    let right = rows(&other.ask(&use_it("s1")).await).to_vec();
+    for _ in 0..2 {
+        // It is not written in ASCII, and so keeps its server.
+        client.run("set timezone to '<é>-9'").await;
+        client.ask(&[parse("s2", hour), sync()]).await;
+        assert_eq!(rows(&client.ask(&use_it("s2")).await), ["3"]);
+        client.ask(&[close_statement("s2"), sync()]).await;
+        client.run("reset timezone").await;
+        nobody_is_pinned(&room, "the zone is the server's own").await;
+        assert_eq!(rows(&other.ask(&use_it("s1")).await), right);
+    }
+}
+
+#[tokio::test]
+async fn a_setting_is_the_same_however_it_was_written() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    client.run("set extra_float_digits to 3").await;
+    client.ask(&[parse("s1", "select 0.1::float8::text || $1"), parse("s2", "select 2"), sync()]).await;
+    client.run("deallocate s2").await;
+    nobody_is_pinned(&room, "nothing has changed").await;
+    assert_eq!(rows(&other.query("select 1").await), ["1"]);
+    assert_eq!(rows(&client.ask(&run("s1", "")).await), ["0.1"]);
 }
 
 #[tokio::test]

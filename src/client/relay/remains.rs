@@ -78,7 +78,13 @@ impl Relay<'_> {
                 "search_path" => path = Some(value),
                 "application_name" => name = Some(value),
                 _ if carried::can_be_carried(&setting, &value) => others.push((setting, value)),
-                _ => left.insert(Effect::Settings),
+                _ => {
+                    left.insert(Effect::Settings);
+                    // The session's statements are not known by this one.
+                    if !carried::is_free_of_literals(&setting) {
+                        left.insert(Effect::Meaning);
+                    }
+                }
             }
         }
         // Where temporary tables come first, every new table is one.
