@@ -277,6 +277,13 @@ impl Statements {
         self.bytes
     }
 
+    /// What any of them may leave behind when it is executed.
+    pub fn effects(&self) -> Effects {
+        let mut effects = Effects::NONE;
+        self.live.values().for_each(|statement| effects.extend(statement.effects));
+        effects
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Statement)> {
         self.live.iter().map(|(name, statement)| (&**name, statement))

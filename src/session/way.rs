@@ -83,6 +83,11 @@ impl Session {
         }
         if keeps_own {
             self.pin_for_names();
+            if !effects.is_disjoint(NEEDS_OWN_NAMES) {
+                // SQL may execute any of them, and no text shows which.
+                let theirs = self.statements.effects();
+                self.leaves(theirs);
+            }
             if effects.contains(Effect::Meaning) {
                 self.literals_may_change();
             }
