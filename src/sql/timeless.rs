@@ -40,9 +40,10 @@ fn read(text: &[u8]) -> Option<()> {
     }
     // What is cast to such a type without any literal is a parameter or a column, which get their value when it is executed.
     let (mut has_literal, mut has_type_of_the_moment) = (false, false);
-    let (mut rest, mut previous) = (text, &b""[..]);
+    let (mut rest, mut previous, mut cast) = (text, &b""[..], Cast::No);
     loop {
         rest = behind_blanks(rest)?;
+        let is_colon = rest.starts_with(b":");
         let word;
         (word, rest) = match *rest {
             [] => return (!has_literal || !has_type_of_the_moment).then_some(()),
@@ -63,9 +64,42 @@ fn read(text: &[u8]) -> Option<()> {
             }
             _ => (&b""[..], &rest[1..]),
         };
-        has_type_of_the_moment |= is_one_of(word, &OF_THE_MOMENT) || is_time_of_day(previous, word);
+        let is_told_only = || cast == Cast::IsNext && becomes_text(rest);
+        let is_of_the_moment = is_one_of(word, &OF_THE_MOMENT) && !is_told_only();
+        has_type_of_the_moment |= is_of_the_moment || is_time_of_day(previous, word);
+        cast = cast.behind(word, is_colon);
         previous = word;
     }
+}
+
+/// How much of the cast of a column or a parameter was read; a name ends whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cast {
+    No,
+    MayFollow,
+    HasBegun,
+    /// Behind `name::`.
+    IsNext,
+}
+
+impl Cast {
+    fn behind(self, word: &[u8], is_colon: bool) -> Self {
+        match self {
+            _ if !word.is_empty() => Self::MayFollow,
+            Self::MayFollow if is_colon => Self::HasBegun,
+            Self::HasBegun if is_colon => Self::IsNext,
+            _ => Self::No,
+        }
+    }
+}
+
+/// Whether a value is cast to text at once: then no literal beside it becomes one of its type.
+fn becomes_text(rest: &[u8]) -> bool {
+    let behind_colons = behind_blanks(rest).and_then(|rest| behind_blanks(rest.strip_prefix(b"::")?));
+    let Some((word, behind)) = behind_colons.and_then(|rest| rest.split_at_checked(b"text".len())) else {
+        return false;
+    };
+    word.eq_ignore_ascii_case(b"text") && !behind.first().is_some_and(|byte| is_word(*byte) || *byte == b'.')
 }
 
 /// TIME, perhaps with a zone; in `AT TIME ZONE` and `WITH TIME ZONE` it is no type.
@@ -138,6 +172,15 @@ mod tests {
             "select '12:00'::time with time zone",
             "select '12:00'::timetz",
             "select $1::regtype, 'mood'::text",
+            "select a::regtype = 'mood'",
+            "select 'mood'::regtype::text",
+            "select ('mood')::regtype::text",
+            "select regtype 'mood'::text",
+            "select a::regtype::texts.a = 'mood'",
+            "select a::regtype::text_of = 'mood'",
+            "select a::x.regtype::text, 'mood'",
+            "select array['mood', a]::regtype[]::text",
+            "select a::regtype::text, b::regtype, 'mood'",
         ] {
             assert!(!is_timeless(text.as_bytes()), "{text}");
         }
@@ -164,6 +207,8 @@ mod tests {
             "select oid::regtype::text, typtype from pg_catalog.pg_type where oid = $1",
             "select \"relname\" from pg_class where oid = $1::regclass",
             "insert into t (a) values ($1::timetz)",
+            "select a::regtype::text as b, \"c\" :: RegClass\n::Text from t where d = 'x'",
+            "select $1::regtype::text = 'mood'",
         ] {
             assert!(is_timeless(text.as_bytes()), "{text}");
         }

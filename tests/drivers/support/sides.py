@@ -58,13 +58,12 @@ class DriverTest(unittest.TestCase):
         )
         cls.addClassCleanup(cls.greenroom.stop)
 
-    def same(self, act, *, pins=(), may_pin=(), clients=CLIENTS):
+    def same(self, act, *, pins=(), clients=CLIENTS):
         """
         Does `act` once directly, and then for `clients` plugins at once through greenroom, and wants the same answers of all.
 
         `act` is given a `Side` of a database that nobody else uses, and returns what the sides are compared by; the plugin's
-        name is left out of it. What keeps a session on its server has to be announced: `pins` are all reasons,
-        but for those of `may_pin`, which depend on what others do at the moment.
+        name is left out of it. What keeps a session on its server has to be announced: `pins` are all reasons.
         """
         expected = self._answers(act, self._directly())
         sides = [self._through_greenroom() for _ in range(clients)]
@@ -79,7 +78,7 @@ class DriverTest(unittest.TestCase):
                 self.maxDiff = None
                 self.assertEqual(given, expected, f"{side.plugin} through greenroom, and PostgreSQL")
         found = set().union(*(self.greenroom.pins(side.plugin) for side in sides))
-        self.assertEqual(found - set(may_pin), set(pins), "pins")
+        self.assertEqual(found, set(pins), "pins")
         return expected
 
     @staticmethod
