@@ -83,6 +83,11 @@ impl Session {
                 {
                     return verdict;
                 }
+                if effects.contains(Effect::Prepare)
+                    && let Some(verdict) = self.act_on_deallocate(frame, text, server.as_deref_mut())
+                {
+                    return verdict;
+                }
                 self.has_read(effects);
                 let ahead = self.clear_way(effects, server, Ahead::OfQuery).unwrap_or(Verdict::Forward);
                 self.then(ahead, |session| session.ask_query(effects))
@@ -247,15 +252,20 @@ impl Session {
     }
 
     pub(super) fn ask_query(&mut self, effects: Effects) -> Verdict {
+        let deallocates = effects.contains(Effect::Deallocate);
+        if deallocates {
+            self.statements.clear();
+        }
+        self.ask_simple(deallocates)
+    }
+
+    /// A simple query; whether the last change of statements depends on whether it deallocates anything.
+    pub(super) fn ask_simple(&mut self, deallocates: bool) -> Verdict {
         self.queries += 1;
         self.replaces_portal(None);
         self.mixes_protocols |= self.batch_is_open;
         self.batch_ends();
         self.unnamed.end_asked();
-        let deallocates = effects.contains(Effect::Deallocate);
-        if deallocates {
-            self.statements.clear();
-        }
         self.queue.push(Asked::Query { deallocates });
         Verdict::Forward
     }

@@ -21,6 +21,7 @@
 
 mod acting;
 pub mod asked;
+mod deallocate;
 mod frames;
 mod hearing;
 mod named;

@@ -258,6 +258,10 @@ impl Session {
                 self.statements.forget();
             }
         } else if tag.starts_with(b"DEALLOCATE\0") {
+            if self.queue.front().is_some_and(Asked::changes_statements) && self.statements.closes_one_next() {
+                self.has_deallocated = true;
+                return;
+            }
             // Which one it was cannot be told: the server knows. Where the protocol has given no name, SQL had.
             if !self.statements.is_empty() || self.statements.are_changing() {
                 self.pin_for_names();

@@ -295,6 +295,11 @@ impl Statements {
         !self.changes.is_empty()
     }
 
+    /// Whether the first of it is that one is closed.
+    pub fn closes_one_next(&self) -> bool {
+        matches!(self.changes.front(), Some(Change::Closed(..)))
+    }
+
     /// A Parse gives the name to the statement.
     pub fn parse(&mut self, name: &[u8], statement: Statement) {
         let before = self.put(cut(name), statement);

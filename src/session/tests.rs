@@ -15,15 +15,15 @@ pub(super) fn query(sql: &str) -> Vec<u8> {
     frame(Frontend::QUERY, format!("{sql}\0").as_bytes())
 }
 
-fn parse(name: &str, sql: &str) -> Vec<u8> {
+pub(super) fn parse(name: &str, sql: &str) -> Vec<u8> {
     frame(Frontend::PARSE, format!("{name}\0{sql}\0\0\0").as_bytes())
 }
 
-fn bind(portal: &str, statement: &str) -> Vec<u8> {
+pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     frame(Frontend::BIND, format!("{portal}\0{statement}\0\0\0\0\0\0\0").as_bytes())
 }
 
-fn bare(tag: Frontend) -> Vec<u8> {
+pub(super) fn bare(tag: Frontend) -> Vec<u8> {
     frame(tag, b"")
 }
 

@@ -70,6 +70,25 @@ pub fn changes_databases(text: &[u8]) -> bool {
     first && words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"database"))
 }
 
+/// The name in a text that is exactly `DEALLOCATE [PREPARE] name`, where it is certain: in ASCII, and no longer than PostgreSQL keeps it.
+pub fn deallocated(text: &[u8]) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let mut tokens = Tokens::new(std::str::from_utf8(text).ok()?);
+    tokens.take_all(&["deallocate"])?;
+    let mut name = tokens.next();
+    if name.is("prepare") {
+        name = tokens.next();
+    }
+    let name = match name {
+        Token::Word(word) if !word.eq_ignore_ascii_case("all") => word.to_ascii_lowercase(),
+        Token::QuotedName(name) => name,
+        _ => return None,
+    };
+    (name.is_ascii() && (1..=LONGEST_NAME).contains(&name.len()) && tokens.is_at_end()).then_some(name)
+}
+
 /// What Knex does with the lock that keeps two of it from migrating at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrationLock {
@@ -235,6 +254,32 @@ mod tests {
             "set ",
         ] {
             assert_eq!(path(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_name_that_is_deallocated_is_the_one_that_postgresql_reads() {
+        let name = |text: &str| deallocated(text.as_bytes());
+        assert_eq!(name("deallocate _pg3_12"), Some("_pg3_12".into()));
+        assert_eq!(name("DEALLOCATE Prepare A1;"), Some("a1".into()));
+        assert_eq!(name("/* */ deallocate \"A \"\" 1\" -- ;"), Some("A \" 1".into()));
+        assert_eq!(name("deallocate \"all\""), Some("all".into()));
+        for text in [
+            "deallocate all",
+            "deallocate prepare all",
+            "deallocate prepare",
+            "deallocate",
+            "deallocate a, b",
+            "deallocate a; deallocate b",
+            "deallocate 'a'",
+            "deallocate U&\"a\"",
+            "deallocate \"\"",
+            "deallocate caf\u{e9}",
+            "deallocate a123456789012345678901234567890123456789012345678901234567890123",
+            "prepare a as select 1",
+            "deallocate a.b",
+        ] {
+            assert_eq!(name(text), None, "{text}");
         }
     }
 

@@ -297,3 +297,34 @@ async fn a_client_that_leaves_while_its_names_are_taken_from_a_server_leaves_non
         other.leave().await;
     }
 }
+
+#[tokio::test]
+async fn a_statement_that_sql_deallocates_keeps_no_server_and_costs_none() {
+    let room = Greenroom::start().auth("trust").servers(1).await;
+    let (mut client, mut other) = (room.raw("catalog").await, room.raw("catalog").await);
+    let mut third = room.raw("catalog").await;
+    let backend = rows(&other.query("select pg_backend_pid()").await).to_vec();
+    client.ask(&[parse("kept", "select $1 || ' kept'"), sync()]).await;
+    for (begin, deallocate, end) in [
+        ("select 1", "deallocate _pg3_0", "select 1"),
+        ("begin", "deallocate _pg3_0", "commit"),
+        ("begin", "DEALLOCATE PREPARE \"_pg3_0\";", "rollback"),
+    ] {
+        // Another one of the same text stays what it is.
+        other.ask(&[parse("_pg3_0", "select $1 || ' text'"), sync()]).await;
+        client.run(begin).await;
+        client.ask(&[parse("_pg3_0", "select $1 || ' text'"), sync()]).await;
+        assert_eq!(rows(&client.ask(&run("_pg3_0", "one")).await), ["one text"]);
+        assert_eq!(codes(&client.query(deallocate).await), [""; 0], "{deallocate}");
+        assert_eq!(codes(&client.ask(&[describe_statement("kept"), sync()]).await), [""; 0]);
+        client.run(end).await;
+        assert_eq!(codes(&third.ask(&run("_pg3_0", "nobody's")).await), ["26000"], "nothing is left there");
+        assert_eq!(codes(&client.ask(&run("_pg3_0", "one")).await), ["26000"], "{deallocate}");
+        assert_eq!(codes(&client.query(deallocate).await), ["26000"], "{deallocate}");
+        assert_eq!(rows(&client.ask(&run("kept", "is")).await), ["is kept"]);
+        assert_eq!(rows(&other.ask(&run("_pg3_0", "another's")).await), ["another's text"]);
+        other.run("deallocate _pg3_0").await;
+    }
+    assert_eq!(room.metrics().await.sum("greenroom_pins_total", &[]), 0.0);
+    assert_eq!(*rows(&other.query("select pg_backend_pid()").await), backend[..], "the server was never another one");
+}

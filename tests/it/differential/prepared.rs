@@ -288,6 +288,16 @@ async fn statements_are_deallocated_and_discarded_wherever_that_is_said() {
                 .ask(run("s1", "1"))
                 .ask([parse("s1", "select 'new ' || $1"), sync()])
                 .ask(run("s1", "1")),
+            Script::new("deallocated by name, and what comes right behind it")
+                .ask([parse("s1", ITEM), parse("s2", ITEM), sync()])
+                .ask([&[query("deallocate s1")][..], &run("s1", "1"), &run("s2", "2")].concat())
+                .ask([&[query("deallocate s2"), parse("s2", "select 'new ' || $1")][..], &run("s2", "2")].concat())
+                .queries(["begin", "deallocate s2", "deallocate s2"])
+                .ask(run("s2", "2"))
+                .ask([query("rollback"), parse("s3", ITEM), sync()])
+                .queries(["begin", "select 1/0", "deallocate s3", "rollback", "deallocate s3", "deallocate S3"])
+                .ask([parse("s3", ITEM), sync(), query("begin"), query("deallocate s3"), query("commit")])
+                .ask([&[parse("", ITEM), sync(), query("deallocate s3")][..], &run("", "1")].concat()),
             Script::new("deallocated in a batch")
                 .ask([&[parse("s1", ITEM)][..], &unnamed("deallocate s1"), &exec("s1"), &[sync()]].concat())
                 .ask(
