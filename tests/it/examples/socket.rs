@@ -41,7 +41,9 @@ async fn a_socket_on_a_volume_is_reached_by_another_user_of_no_common_group() {
     std::fs::write(&config, settings.to_string()).expect("ours");
     // A checkout may be where nobody else can go.
     let binary = pod.path().join("greenroom");
-    std::fs::copy(env!("CARGO_BIN_EXE_greenroom"), &binary).expect("ours");
+    // By another process: a program that is open for writing cannot be started, and whoever forks here has what is open.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_greenroom")).arg(&binary).status().await.expect("cp");
+    assert!(copied.success());
 
     let mut greenroom = as_user(65532, &binary).arg("serve").arg("--config").arg(&config).spawn().expect("it starts");
     let socket = volume.join(".s.PGSQL.6432");

@@ -101,6 +101,26 @@ fn uses_names_behind_a_set(words: &[Word]) -> bool {
     words.iter().skip_while(|word| !(matches!(word, Word::Parse(..)) && sets(word))).any(uses)
 }
 
+/// Whether SQL looks for a name in the middle of a batch: it finds what is on that server, a limit (docs/adr/0009-prepared-statements.md).
+fn looks_for_names_in_a_batch(words: &[Word]) -> bool {
+    const LOOKS: [&str; 3] = ["execute", "prepare s", "deallocate s"];
+    let looks = |word: &Word| match word {
+        Word::Query(sql) | Word::Parse(_, sql) => LOOKS.iter().any(|look| sql.contains(look)),
+        _ => false,
+    };
+    words.windows(2).any(|pair| looks(&pair[1]) && !matches!(pair[0], Word::Sync | Word::Query(_)))
+}
+
+/// Whether the tables of prepared statements may not be found any more: pg_prepared_statements lacks those that cannot be prepared elsewhere, a
+/// limit (docs/adr/0009-prepared-statements.md).
+fn may_hide_tables(words: &[Word]) -> bool {
+    const HOW: [&str; 4] = ["set search_path", "session search_path", "local search_path", "('search_path'"];
+    words.iter().any(|word| match word {
+        Word::Query(sql) | Word::Parse(_, sql) => HOW.iter().any(|how| sql.contains(how)),
+        _ => false,
+    })
+}
+
 /// Whether something goes back to what the session began with.
 pub(super) fn resets(words: &[Word]) -> bool {
     words.iter().any(|word| match word {
@@ -145,7 +165,13 @@ pub(super) fn script(kind: Kind, seed: u64) -> Vec<Step> {
             }
             let act = loop {
                 let act = choose.act();
-                if !matches!(&act, Act::Say(words) if resets_among_others(words) || uses_names_behind_a_set(words)) {
+                let is_beyond_limits = |words: &[Word]| {
+                    resets_among_others(words)
+                        || uses_names_behind_a_set(words)
+                        || looks_for_names_in_a_batch(words)
+                        || (kind == Kind::Staying && may_hide_tables(words))
+                };
+                if !matches!(&act, Act::Say(words) if is_beyond_limits(words)) {
                     break act;
                 }
             };
@@ -369,11 +395,13 @@ impl Choose {
     }
 
     fn transaction(&mut self) -> String {
+        // Behind a statement that was prepared again for SQL in the same transaction it is too late: a limit (docs/adr/0009-prepared-statements.md).
+        let isolated = if self.kind == Kind::Passing { "begin isolation level repeatable read" } else { "begin" };
         let texts = [
             "begin",
             "begin",
             "begin",
-            "begin isolation level repeatable read",
+            isolated,
             "begin read only",
             "commit",
             "commit",
