@@ -87,6 +87,12 @@ fn ways_of_superusers() -> Vec<Way> {
     vec![
         Way::of("load", &["load 'plpgsql'"], "discard all"),
         Way::of("role", &["set session authorization stagehand"], "reset session authorization"),
+        // The role is not shown it.
+        Way::of(
+            "settings",
+            &["begin; set dynamic_library_path to '/nowhere'; set role stagehand; commit"],
+            "discard all",
+        ),
         Way::of("settings", &["set log_min_duration_statement to 5000"], "reset log_min_duration_statement"),
     ]
 }

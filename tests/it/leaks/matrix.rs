@@ -236,6 +236,20 @@ async fn what_a_superuser_leaves_ends_with_its_client_however_it_ends() {
 }
 
 #[tokio::test]
+async fn what_discard_all_does_not_throw_away_goes_with_its_server() {
+    let leaks = Matrix::with_one_server().await;
+    for text in ["select setseed(0.5)", "set our.own to 'left behind'", "do $$ begin perform setseed(0.5); end $$"] {
+        let mut client = leaks.room.raw("catalog").await;
+        // The transaction begins on a server that others use.
+        for sql in ["begin", text, "commit", "discard all"] {
+            client.run(sql).await;
+        }
+        leaks.assert_none(&format!("{text}, discarded")).await;
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_left_by_messages_ends_with_its_client_however_it_ends() {
     let leaks = Matrix::with_one_server().await;
     let run = |name: &str| [bind("", name, &[]), execute("", 0), sync()];
