@@ -43,7 +43,7 @@ fn read(text: &[u8]) -> Option<()> {
     let (mut rest, mut previous, mut cast) = (text, &b""[..], Cast::No);
     loop {
         rest = behind_blanks(rest)?;
-        let is_colon = rest.starts_with(b":");
+        let first = rest.first().copied();
         let word;
         (word, rest) = match *rest {
             [] => return (!has_literal || !has_type_of_the_moment).then_some(()),
@@ -67,12 +67,13 @@ fn read(text: &[u8]) -> Option<()> {
         let is_told_only = || cast == Cast::IsNext && becomes_text(rest);
         let is_of_the_moment = is_one_of(word, &OF_THE_MOMENT) && !is_told_only();
         has_type_of_the_moment |= is_of_the_moment || is_time_of_day(previous, word);
-        cast = cast.behind(word, is_colon);
+        cast = cast.behind(previous, word, first);
         previous = word;
     }
 }
 
-/// How much of the cast of a column or a parameter was read; a name ends whatever it is.
+/// How much of the cast of a column or a parameter was read; a name ends whatever it is, but for that of a type or a collation: a
+/// literal with a COLLATE, or cast to unknown or "any", is still one that the next cast reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cast {
     No,
@@ -80,14 +81,23 @@ enum Cast {
     HasBegun,
     /// Behind `name::`.
     IsNext,
+    /// Before the name of a type, or a part of it.
+    NamesType,
+    /// Behind the name of a type or a collation.
+    IsDone,
 }
 
 impl Cast {
-    fn behind(self, word: &[u8], is_colon: bool) -> Self {
-        match self {
-            _ if !word.is_empty() => Self::MayFollow,
-            Self::MayFollow if is_colon => Self::HasBegun,
-            Self::HasBegun if is_colon => Self::IsNext,
+    fn behind(self, previous: &[u8], word: &[u8], first: Option<u8>) -> Self {
+        match (self, first) {
+            _ if !word.is_empty() => match self {
+                Self::HasBegun | Self::IsNext | Self::NamesType => Self::IsDone,
+                _ if previous.eq_ignore_ascii_case(b"collate") => Self::IsDone,
+                _ => Self::MayFollow,
+            },
+            (Self::MayFollow, Some(b':')) => Self::HasBegun,
+            (Self::HasBegun, Some(b':')) => Self::IsNext,
+            (_, Some(b':')) | (Self::IsDone, Some(b'.')) => Self::NamesType,
             _ => Self::No,
         }
     }
@@ -99,7 +109,8 @@ fn becomes_text(rest: &[u8]) -> bool {
     let Some((word, behind)) = behind_colons.and_then(|rest| rest.split_at_checked(b"text".len())) else {
         return false;
     };
-    word.eq_ignore_ascii_case(b"text") && !behind.first().is_some_and(|byte| is_word(*byte) || *byte == b'.')
+    let ends = !behind.first().is_some_and(|byte| is_word(*byte));
+    word.eq_ignore_ascii_case(b"text") && ends && behind_blanks(behind).is_some_and(|rest| !rest.starts_with(b"."))
 }
 
 /// TIME, perhaps with a zone; in `AT TIME ZONE` and `WITH TIME ZONE` it is no type.
@@ -179,6 +190,12 @@ mod tests {
             "select a::regtype::texts.a = 'mood'",
             "select a::regtype::text_of = 'mood'",
             "select a::x.regtype::text, 'mood'",
+            "select a::regtype::text /* */ .a = 'mood'",
+            "select 'mood'::unknown::regtype::text",
+            "select 'mood'::pg_catalog . \"any\"::regtype::text",
+            "select 'mood' collate \"C\"::regtype::text",
+            "select 'mood' collate pg_catalog.\"C\" :: regtype::text",
+            "select 'mood'::unknown collate \"C\"::regtype::text",
             "select array['mood', a]::regtype[]::text",
             "select a::regtype::text, b::regtype, 'mood'",
         ] {
@@ -209,6 +226,7 @@ mod tests {
             "insert into t (a) values ($1::timetz)",
             "select a::regtype::text as b, \"c\" :: RegClass\n::Text from t where d = 'x'",
             "select $1::regtype::text = 'mood'",
+            "select a.b::regtype::text as c from d where e.f::regtype::text = 'x' and g::regtype::text = $1::text collate \"C\"",
         ] {
             assert!(is_timeless(text.as_bytes()), "{text}");
         }
