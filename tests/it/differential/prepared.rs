@@ -3,8 +3,8 @@
 use super::{Differential, Script};
 use crate::harness::Frame;
 use crate::harness::frames::{
-    bind, close_portal, close_statement, describe_portal, describe_statement, execute, extended, flush, parse,
-    parse_typed, query, sync,
+    bind, close_portal, close_statement, copy_fail, describe_portal, describe_statement, execute, extended, flush,
+    parse, parse_typed, query, sync,
 };
 
 const ITEM: &str = "select name from item where id = $1";
@@ -298,6 +298,30 @@ async fn statements_are_deallocated_and_discarded_wherever_that_is_said() {
                 .queries(["begin", "select 1/0", "deallocate s3", "rollback", "deallocate s3", "deallocate S3"])
                 .ask([parse("s3", ITEM), sync(), query("begin"), query("deallocate s3"), query("commit")])
                 .ask([&[parse("", ITEM), sync(), query("deallocate s3")][..], &run("", "1")].concat()),
+            Script::new("deallocated by names that are written in any way")
+                .ask(["S1", "s1", "a \"b", "all", "prepare", "user", "é"].map(|name| parse(name, ITEM)))
+                .ask([sync()])
+                .queries([
+                    "deallocate S1",
+                    "deallocate \"a \"\"b\"",
+                    "deallocate prepare",
+                    "deallocate prepare prepare",
+                ])
+                .queries([
+                    "deallocate user",
+                    "deallocate/**/\"user\" -- \n;",
+                    "deallocate \"all\"",
+                    "deallocate \u{a0}s1",
+                ])
+                .ask([run("S1", "1"), run("s1", "1"), run("prepare", "1"), run("user", "1"), run("é", "1")].concat())
+                .queries(["deallocate \"é\"", "deallocate \"S1\"", "deallocate \"S1\""]),
+            Script::new("deallocated beside portals, savepoints and COPY")
+                .ask([parse("s1", ITEM), parse("s2", ITEM), parse("s3", ITEM), sync()])
+                .ask([query("begin"), bind("p", "s1", &[Some("1")]), sync(), query("deallocate s1")])
+                .ask([execute("p", 0), sync()])
+                .queries(["savepoint a", "deallocate s2", "rollback to a", "deallocate s2"])
+                .ask([query("rollback"), query("copy item from stdin"), copy_fail("no"), query("deallocate s3")])
+                .ask([run("s1", "1"), run("s2", "1"), run("s3", "1")].concat()),
             Script::new("deallocated in a batch")
                 .ask([&[parse("s1", ITEM)][..], &unnamed("deallocate s1"), &exec("s1"), &[sync()]].concat())
                 .ask(
