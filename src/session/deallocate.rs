@@ -5,7 +5,7 @@
 
 use super::asked::Asked;
 use super::frames::Verdict;
-use super::named::close_statement;
+use super::messages::close_statement;
 use super::prepared::PREFIX;
 use super::statements::Own;
 use super::{Prepared, Session};

@@ -2,7 +2,7 @@
 
 use super::asked::{Asked, Closing};
 use super::hearing::left_by_parse;
-use super::named::close_statement;
+use super::messages::close_statement;
 use super::prepared::Prepared;
 use super::unnamed::Place;
 use super::way::Ahead;

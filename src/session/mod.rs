@@ -10,6 +10,8 @@
 //! - `settings`: lone statements about settings.
 //! - `asked`: the queue of what was asked.
 //! - `named`: frames that name a prepared statement.
+//! - `deallocate`: a lone DEALLOCATE of one.
+//! - `messages`: messages of ours about them.
 //! - `way`: what goes ahead of texts that may see the names of statements.
 //! - `statements`: the client's prepared statements that have names.
 //! - `prepared`: what a server has prepared.
@@ -24,6 +26,7 @@ pub mod asked;
 mod deallocate;
 mod frames;
 mod hearing;
+mod messages;
 mod named;
 mod parameter;
 pub mod pin;

@@ -14,6 +14,7 @@ use super::PinReason;
 use super::asked::{Asked, Closing, Whose};
 use super::frames::Verdict;
 use super::hearing::left_by_parse;
+use super::messages::{close_statement, describe_statement, put_parse};
 use super::prepared::{self, Fingerprint, Id, Key, Prepared};
 use super::statements::{self, Own, Serial, Statement};
 use super::way::Ahead;
@@ -27,32 +28,13 @@ use crate::sql::{Effect, Effects, timeless};
 const IS_PLAIN: Effects = Effects::of(&[Effect::Public, Effect::Process, Effect::Notify]);
 
 /// What a statement that others use may leave behind when it is executed: none of it changes what a statement means.
-const IS_SHARED: Effects = Effects::of(&[
-    Effect::Public,
-    Effect::Process,
-    Effect::Notify,
-    Effect::AdvisoryLock,
-    Effect::HeldCursor,
-    Effect::Settings,
-    Effect::Release,
-]);
+const IS_SHARED: Effects =
+    IS_PLAIN.and(Effects::of(&[Effect::AdvisoryLock, Effect::HeldCursor, Effect::Settings, Effect::Release]));
 
 /// What one may leave behind that is the client's alone for a while, and can be prepared elsewhere as any other: whoever executes
 /// it there keeps that server.
-const CAN_GO: Effects = Effects::of(&[
-    Effect::Public,
-    Effect::Process,
-    Effect::Notify,
-    Effect::AdvisoryLock,
-    Effect::HeldCursor,
-    Effect::Settings,
-    Effect::Release,
-    Effect::Meaning,
-    Effect::Reset,
-    Effect::Role,
-    Effect::Temporary,
-    Effect::Local,
-]);
+const CAN_GO: Effects =
+    IS_SHARED.and(Effects::of(&[Effect::Meaning, Effect::Reset, Effect::Role, Effect::Temporary, Effect::Local]));
 
 /// The longest Parse of a statement that others use, in bytes.
 const MOST_SHARED_BYTES: usize = 64 << 10;
@@ -493,33 +475,6 @@ impl Session {
 
 /// How a name begins that no statement has.
 const STALE: &str = "greenroom:stale";
-
-/// Appends a Close of a prepared statement.
-pub(super) fn close_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
-    about_statement(out, Frontend::CLOSE, name);
-}
-
-/// Appends a Describe of a prepared statement.
-pub(super) fn describe_statement(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>)) {
-    about_statement(out, Frontend::DESCRIBE, name);
-}
-
-fn about_statement(out: &mut Vec<u8>, tag: Frontend, name: impl FnOnce(&mut Vec<u8>)) {
-    message::frame(out, tag.0, |out| {
-        out.push(b'S');
-        name(out);
-        out.push(0);
-    });
-}
-
-/// Appends a Parse of the statement.
-pub(super) fn put_parse(out: &mut Vec<u8>, name: impl FnOnce(&mut Vec<u8>), statement: &Statement) {
-    message::frame(out, Frontend::PARSE.0, |out| {
-        name(out);
-        out.push(0);
-        statement.put_body(out);
-    });
-}
 
 /// How long the whole frame is, by its own word.
 fn frame_len(frame: &[u8]) -> usize {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::asked::{Asked, Closing, Whose};
 use super::frames::{Verdict, parts_of_parse};
-use super::named::close_statement;
+use super::messages::close_statement;
 use super::parameter::{Format, Value, is_plain};
 use super::prepared::{self, NOBODYS, Prepared};
 use super::statements::Serial;

@@ -7,7 +7,7 @@
 use super::Session;
 use super::asked::{Asked, Closing};
 use super::frames::Verdict;
-use super::named::{close_statement, describe_statement, put_parse};
+use super::messages::{close_statement, describe_statement, put_parse};
 use super::prepared::{self, Description, Prepared};
 use super::statements::{Own, Serial, Statement};
 use crate::protocol::tag::TxStatus;

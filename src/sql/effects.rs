@@ -147,6 +147,12 @@ impl Effects {
         Self(set)
     }
 
+    /// These and those of `other`.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// What of it is in `other` too.
     #[must_use]
     #[inline]
