@@ -325,6 +325,8 @@ mod conversation_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod pin_tests;
+#[cfg(test)]
 mod postgres_tests;
 #[cfg(test)]
 mod settings_tests;

@@ -6,6 +6,7 @@
 
 mod event;
 mod rules;
+mod shelf;
 mod world;
 
 use proptest::collection::vec;

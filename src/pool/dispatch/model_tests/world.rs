@@ -1,45 +1,18 @@
 //! Servers, clients and failures, with books of their own of what there is.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{Answer, Core, Grant, Idle, Refusal};
+use super::super::{Answer, Core, Grant, Refusal};
 use super::event::{Event, Limits};
 use super::rules::Before;
+use super::shelf::Shelf;
 use super::{PLUGINS, POOLS};
 use crate::pool::error::OpenError;
 use crate::route::PluginId;
-
-/// The idle servers of a pool, as numbers; the last was given back last.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Shelf(pub(super) Rc<RefCell<Vec<(u32, Instant)>>>);
-
-impl Idle for Shelf {
-    type Lent = u32;
-    type Out = u32;
-
-    fn lend(&self) -> Option<u32> {
-        self.0.borrow_mut().pop().map(|(server, _)| server)
-    }
-
-    fn longest(&self) -> Option<Instant> {
-        self.0.borrow().first().map(|(_, since)| *since)
-    }
-
-    fn take_longest(&self) -> Option<u32> {
-        let mut shelf = self.0.borrow_mut();
-        (!shelf.is_empty()).then(|| shelf.remove(0).0)
-    }
-
-    fn take_all(&self) -> Vec<u32> {
-        self.0.borrow_mut().drain(..).map(|(server, _)| server).collect()
-    }
-}
 
 /// A lease as its holder knows it: a server of a pool, or one of its own, which may still be on its way.
 #[derive(Debug, Clone, Copy)]
